@@ -1,0 +1,107 @@
+// Makes a checkout runnable: packages, generated wire types, addon, TypeScript. Redoes nothing that is fresh.
+// Freshness is a hash of the inputs, kept in build/stamps, so that a touched but equal file costs nothing.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const stamps = join(root, 'build', 'stamps');
+
+export function setUp() {
+  ensureTools(['g++', 'make', 'python3']);
+  step('npm packages', ['package-lock.json'], 'node_modules', () =>
+    run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
+  );
+  step('wire types', ['proto', 'package-lock.json'], 'build/wire/wire.d.ts', generateWire);
+  step('native addon', ['native', 'package-lock.json'], 'native/build/Release/dwcp.node', () =>
+    run('npx', ['--no-install', 'node-gyp', '-C', 'native', 'rebuild', '--loglevel=error'], {
+      quiet: true,
+      env: { ...process.env, JOBS: 'max', MAKEFLAGS: `-j${2}` },
+    }),
+  );
+  step('TypeScript', ['src', 'sim', 'bench', 'test', 'tsconfig.json', 'proto'], 'dist/src', () =>
+    run('npx', ['--no-install', 'tsc', '-p', '.']),
+  );
+}
+
+function generateWire() {
+  mkdirSync(join(root, 'build/wire'), { recursive: true });
+  const protos = readdirSync(join(root, 'proto'))
+    .filter((name) => name.endsWith('.proto'))
+    .map((name) => join('proto', name));
+  const flags = ['--force-number', '--no-create', '--no-verify', '--no-delimited', '--no-service'];
+  run('npx', [
+    ...['--no-install', 'pbjs', '-t', 'static-module', '-w', 'es6', '--es6', '-p', 'proto'],
+    ...[...flags, '-o', 'build/wire/wire.js', ...protos],
+  ]);
+  run('npx', ['--no-install', 'pbts', '-o', 'build/wire/wire.d.ts', 'build/wire/wire.js']);
+}
+
+/** apt packages that hold a command, installed when we may, named with the exact line when not. */
+const PACKAGE_OF = { 'g++': 'g++', make: 'make', python3: 'python3' };
+
+function ensureTools(commands) {
+  const missing = commands.filter(
+    (name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0,
+  );
+  if (missing.length === 0) return;
+  const packages = missing.map((name) => PACKAGE_OF[name]);
+  const isRoot = process.getuid?.() === 0;
+  const sudo = isRoot ? [] : ['sudo', '-n'];
+  const line = `apt-get update && apt-get install -y ${packages.join(' ')}`;
+  const allowed = isRoot || spawnSync('sudo', ['-n', 'true']).status === 0;
+  if (!allowed) {
+    console.error(`dwcp needs ${missing.join(', ')}. Run: sudo sh -c '${line}'`);
+    process.exit(1);
+  }
+  run(...splitCommand([...sudo, 'sh', '-c', line]), { quiet: true });
+}
+
+function splitCommand([command, ...args]) {
+  return [command, args];
+}
+
+function step(name, inputs, output, build) {
+  const hash = hashInputs(inputs);
+  const stamp = join(stamps, name.replaceAll(' ', '-'));
+  const fresh =
+    existsSync(join(root, output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash;
+  if (fresh) return;
+  console.error(`dwcp setup: ${name}`);
+  build();
+  mkdirSync(stamps, { recursive: true });
+  writeFileSync(stamp, hash);
+}
+
+function hashInputs(inputs) {
+  const hash = createHash('sha256').update(process.version);
+  const visit = (path) => {
+    if (!existsSync(path)) return;
+    if (statSync(path).isDirectory()) {
+      for (const name of readdirSync(path).sort()) {
+        if (!(name === 'build' && path.endsWith('native'))) visit(join(path, name));
+      }
+    } else {
+      hash.update(path.slice(root.length)).update('\0').update(readFileSync(path));
+    }
+  };
+  for (const input of inputs) visit(join(root, input));
+  return hash.digest('hex');
+}
+
+function run(command, args, { quiet = false, env = process.env } = {}) {
+  const result = spawnSync(command, args, {
+    cwd: root,
+    env,
+    encoding: 'utf8',
+    stdio: ['ignore', quiet ? 'pipe' : 2, quiet ? 'pipe' : 2],
+  });
+  if (result.status === 0) return;
+  if (quiet) process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
+  console.error(`dwcp setup: "${command} ${args.join(' ')}" failed`);
+  process.exit(1);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();

@@ -1,0 +1,26 @@
+/**
+ * What the actors of one host tell each other. Links report to the node; the node routes envelopes
+ * to migration sessions and gives them the link's bulk half.
+ */
+import type { dwcp } from '#wire';
+import type { BulkLink } from '../ports/transport.ts';
+import type { DwcpError } from '../util/errors.ts';
+import type { ActorRef } from './system.ts';
+
+/** Link to node. On `full` the link stops reading from its peer until the node drained. */
+export type LinkReport =
+  | {
+      readonly type: 'linkUp';
+      readonly peer: string;
+      readonly bulk: BulkLink;
+      readonly link: ActorRef<LinkCommand>;
+      /** True when the peer's process is not the one of the last link: its volatile state is gone. */
+      readonly peerRestarted: boolean;
+    }
+  | { readonly type: 'linkDown'; readonly peer: string; readonly error: DwcpError }
+  | { readonly type: 'envelope'; readonly peer: string; readonly envelope: dwcp.IEnvelope };
+
+/** Anybody to a link. On `full` or while the link is down the sender treats the message as lost. */
+export type LinkCommand =
+  | { readonly type: 'send'; readonly envelope: dwcp.IEnvelope }
+  | { readonly type: 'setMaxBandwidth'; readonly bytesPerSec: number };

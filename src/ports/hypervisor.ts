@@ -1,0 +1,150 @@
+/**
+ * The Hypervisor port: guests that run, and the two ends of moving one. The migration session
+ * machine drives every kind of guest through these same steps; how a kind finds its dirty pages or
+ * carries its stream is its own affair.
+ *
+ *   source  openOutgoing -> round* -> stopAndCopy -> fence -> (fenced is durable, then sent) -> digests -> release
+ *                                                        \-> abort, before `fenced` was sent
+ *   target  prepareIncoming -> loaded -> (decision is durable) -> resume
+ *                                    \-> discard
+ */
+import type { Completion, DwcpError } from '../util/errors.ts';
+import type { BulkLink, TransferName } from './transport.ts';
+
+export interface Hypervisor {
+  readonly kind: GuestKind;
+  /** Takes over a guest that runs: one just started, or one that an earlier agent left running. */
+  adopt(reference: GuestReference, done: Completion<Guest>): void;
+  /** Fails with a preflight code when this host cannot take the guest. One per attempt. */
+  prepareIncoming(options: IncomingOptions, done: Completion<IncomingGuest>): void;
+  /** Kills incoming guests that earlier attempts of this host left behind, except those in `keep`. */
+  removeOrphans(keep: ReadonlySet<string>, done: Completion<readonly string[]>): void;
+}
+
+export type GuestKind = 'memory' | 'qemu';
+
+/** What finds a guest again after its agent restarted. Plain JSON, kept in the data directory. */
+export interface GuestReference {
+  readonly kind: GuestKind;
+  readonly name: string;
+  /** Process identity: a pid alone may have been reused. */
+  readonly pid: number;
+  /** Field 22 of `/proc/PID/stat`, in clock ticks since boot. */
+  readonly startTicks: number;
+  /** Control socket: the memory guest's own, or QMP. */
+  readonly socketPath: string;
+}
+
+export interface GuestDescription {
+  readonly kind: GuestKind;
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly pageBytes: number;
+  /** Compared for equality by the preflight; the key names what differs. */
+  readonly machine: Readonly<Record<string, string>>;
+  /** What the destination needs to make its empty twin; opaque to the session. */
+  readonly launch: Readonly<Record<string, unknown>>;
+}
+
+export interface Guest {
+  readonly reference: GuestReference;
+  readonly description: GuestDescription;
+  /** Called once when the process is gone. */
+  onExit(listener: (error: DwcpError | null) => void): void;
+  state(done: Completion<GuestState>): void;
+  /** The workload's own account of itself, where the guest has one. */
+  workload(done: Completion<WorkloadReport | null>): void;
+  /** Runs the guest again after an operator's or a decision's word. Never called on a time-out. */
+  unfence(done: Completion<void>): void;
+  openOutgoing(options: OutgoingOptions, done: Completion<OutgoingMigration>): void;
+  /** Completes when the process has exited. */
+  kill(done: Completion<void>): void;
+  /** Forgets the guest without touching it: it outlives its agent. */
+  detach(): void;
+}
+
+export type GuestState = 'running' | 'paused' | 'fenced';
+
+/** Measured by the guest inside its own memory: it survives every move. */
+export interface WorkloadReport {
+  readonly operations: number;
+  /** Longest time between two operations since the last reset, as the guest's clock saw it. */
+  readonly longestGapMs: number;
+  /** Accounts sum to the constant, and no operation number is missing or doubled. */
+  readonly invariantHeld: boolean;
+  /** Distinct pages dirtied per second times the page size, achieved. */
+  readonly dirtyBytesPerSec: number;
+  readonly askedDirtyBytesPerSec: number;
+}
+
+export interface OutgoingOptions extends TransferName {
+  readonly link: BulkLink;
+  readonly migrationId: string;
+  /** From the destination's prepareIncoming. */
+  readonly endpoint: IncomingEndpoint;
+  readonly maxDowntimeMs: number;
+  readonly onFailure: (error: DwcpError) => void;
+}
+
+export interface OutgoingMigration {
+  /** The first sends everything, each later one what was dirtied meanwhile; done when all was acknowledged. */
+  round(done: Completion<RoundReport>): void;
+  /** A cheap sample; safe at any time. */
+  progress(): TransferProgress;
+  /**
+   * Stops the guest, confirms that every writer stopped, then scans and sends the rest. Done when
+   * all was acknowledged (memory) or handed to the peer's side (QEMU: its `loaded` says the rest).
+   */
+  stopAndCopy(done: Completion<RoundReport>): void;
+  /** After it nothing but unfence or abort can make the guest run: every thread is seen stopped. */
+  fence(done: Completion<void>): void;
+  /** Of the frozen memory itself, never of send buffers. `PAGE_DIGEST_BYTES` per page. */
+  digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;
+  /** Before `fenced` was sent, or when the abort is decided: the guest runs here again. Idempotent. */
+  abort(done: Completion<void>): void;
+  /** After the commit: the source guest is killed for good. Idempotent. */
+  release(done: Completion<void>): void;
+  setMaxBandwidth(bytesPerSec: number): void;
+}
+
+export interface RoundReport {
+  readonly sentPages: number;
+  /** Dirty right now, in bytes, or the hypervisor's own estimate. */
+  readonly remainingBytes: number;
+  readonly elapsedUs: number;
+  /** The guest stopped by itself at the end of this round (QEMU's own switch-over). */
+  readonly stopped: boolean;
+}
+
+export interface TransferProgress {
+  readonly zeroPages: number;
+  readonly rawPages: number;
+  readonly rawBytes: number;
+  readonly wireBytes: number;
+  readonly ackedBytes: number;
+  readonly remainingBytes: number;
+  readonly dirtyBytesPerSec: number;
+}
+
+export interface IncomingOptions extends TransferName {
+  readonly link: BulkLink;
+  readonly migrationId: string;
+  readonly description: GuestDescription;
+  readonly onFailure: (error: DwcpError) => void;
+}
+
+/** What the source's side of the guest must know; plain JSON. */
+export type IncomingEndpoint = Readonly<Record<string, unknown>>;
+
+export interface IncomingGuest {
+  readonly endpoint: IncomingEndpoint;
+  readonly reference: GuestReference;
+  /** Called by the session once the source said that all is sent; done when the guest could run. */
+  loaded(done: Completion<void>): void;
+  /** As landed (memory guest) or of the loaded memory (QEMU), before the resume only for the latter. */
+  digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;
+  /** Only after the decision is durable. */
+  resume(done: Completion<Guest>): void;
+  /** Kills the incoming guest. Idempotent. */
+  discard(done: Completion<void>): void;
+}

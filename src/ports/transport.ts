@@ -1,0 +1,249 @@
+/**
+ * The Transport port: a tiny control channel per peer, and bulk streams that native threads drive.
+ * The real twins are `src/transports/`; the simulator has its own.
+ *
+ * Identity: a control channel is mutual TLS 1.3, so its peer is a node of our certificate authority.
+ * A bulk stream joins a link by a keyed exchange (see {@link BulkStreamEvent}), so that a stranger's
+ * socket never reaches the chunk parser.
+ */
+import type { Completion, DwcpError, Outcome } from '../util/errors.ts';
+import type { PageSet, Region } from './memory.ts';
+
+// ---- control ------------------------------------------------------------------------------------
+
+export interface ControlTransport {
+  /** Opens the listening socket; every accepted and authenticated channel arrives as `onChannel`. */
+  listen(
+    address: HostPort,
+    onChannel: (channel: ControlChannel) => void,
+    done: Completion<ControlListener>,
+  ): void;
+  /** `expectedPeer` is the node id the certificate must carry. */
+  dial(address: HostPort, expectedPeer: string, done: Completion<ControlChannel>): void;
+}
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ControlListener {
+  readonly port: number;
+  close(): void;
+}
+
+export interface ControlChannel {
+  /** Node id from the peer's verified certificate. */
+  readonly peer: string;
+  /** 32 bytes from the TLS exporter, equal on both sides, new for every channel. */
+  readonly secret: Uint8Array;
+  /** Frames arrive whole, in order. Must be called once, before any frame can arrive. */
+  subscribe(listener: (event: ControlEvent) => void): void;
+  /** `full` when more than the configured bytes wait in the socket: the link is then treated as lost. */
+  send(frame: Uint8Array): 'accepted' | 'full' | 'closed';
+  close(): void;
+}
+
+export type ControlEvent =
+  | { readonly type: 'frame'; readonly frame: Uint8Array }
+  | { readonly type: 'closed'; readonly error: DwcpError | null };
+
+// ---- bulk ---------------------------------------------------------------------------------------
+
+export interface BulkTransport {
+  listen(
+    address: HostPort,
+    onStream: (stream: BulkStream) => void,
+  ): Outcome<{ readonly port: number }>;
+  dial(options: BulkDialOptions): BulkStream;
+  openLink(options: BulkLinkOptions): BulkLink;
+  /** Stops threads, closes sockets, frees staging. Idempotent. */
+  close(): void;
+}
+
+export type CongestionControl = 'cubic' | 'reno' | 'bbr';
+
+export interface BulkDialOptions {
+  readonly address: HostPort;
+  readonly localAddress: string | null;
+  readonly congestionControl: CongestionControl;
+  readonly connectTimeoutMs: number;
+}
+
+/**
+ * One TCP connection. It carries nothing but its join until {@link BulkStream.attach}.
+ * Join, three opaque messages of at most 256 bytes that the link handshake core makes and checks:
+ * listener sends `challenge`, dialler answers with `request`, listener answers with `accept`.
+ */
+export interface BulkStream {
+  readonly id: number;
+  /** Remote address as text, for logs. */
+  readonly remote: string;
+  subscribe(listener: (event: BulkStreamEvent) => void): void;
+  /** Listener: `accept`, then attach. Dialler: `request`. */
+  sendJoin(message: Uint8Array): void;
+  /** From here on the stream carries chunks of `link`. */
+  attach(link: BulkLink): void;
+  /** Kernel's view of the connection, or null once it is closed. */
+  info(): TcpInfo | null;
+  close(): void;
+}
+
+export type BulkStreamEvent =
+  /** Dialler: connected and the listener's 16-byte random challenge is here. */
+  | {
+      readonly type: 'challenge';
+      readonly challenge: Uint8Array;
+      /** Read back from the kernel, not what was asked. */
+      readonly congestionControl: string;
+    }
+  /** Listener: the dialler's request, with the challenge it answers. Dialler: the listener's accept. */
+  | { readonly type: 'join'; readonly message: Uint8Array; readonly challenge: Uint8Array }
+  | { readonly type: 'closed'; readonly error: DwcpError | null };
+
+export interface TcpInfo {
+  readonly congestionControl: string;
+  readonly rttUs: number;
+  readonly rttVarUs: number;
+  readonly congestionWindowBytes: number;
+  readonly retransmits: number;
+  readonly deliveryRateBytesPerSec: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly pacingRateBytesPerSec: number;
+}
+
+export interface BulkLinkOptions {
+  readonly peer: string;
+  /** Staging that unacknowledged chunks may occupy on this side, and the credit we grant the peer. */
+  readonly windowBytes: number;
+  /** Page bytes per chunk, 64 KiB to 16 MiB. */
+  readonly chunkBytes: number;
+}
+
+/** Everything between us and one peer, over any number of attached streams. */
+export interface BulkLink {
+  readonly peer: string;
+  /** One token bucket for all that this link sends; 0 is unlimited. Takes effect at once. */
+  setMaxBandwidth(bytesPerSec: number): void;
+  counters(): BulkLinkCounters;
+  sendPages(options: PageSendOptions, listener: (event: SendEvent) => void): PageSender;
+  receivePages(options: PageReceiveOptions, listener: (event: ReceiveEvent) => void): PageReceiver;
+  sendBytes(options: ByteSendOptions, listener: (event: ByteSendEvent) => void): ByteSender;
+  receiveBytes(
+    options: ByteReceiveOptions,
+    listener: (event: ByteReceiveEvent) => void,
+  ): ByteReceiver;
+  /** Detaches the streams and fails every open transfer. Idempotent. */
+  close(): void;
+}
+
+export interface BulkLinkCounters {
+  readonly streams: number;
+  /** On the socket, headers and acknowledgements included. */
+  readonly wireBytesSent: number;
+  readonly wireBytesReceived: number;
+  readonly chunksSent: number;
+  readonly chunksReinjected: number;
+  readonly chunksLanded: number;
+  readonly chunksDuplicate: number;
+  readonly chunksCorrupt: number;
+  readonly stagingBytes: number;
+}
+
+/** (transferId, epoch, sequence) names a chunk. `transferId` is a safe integer, unique per pair of hosts. */
+export interface TransferName {
+  readonly transferId: number;
+  readonly epoch: number;
+}
+
+export interface PageSendOptions extends TransferName {
+  readonly region: Region;
+}
+
+export interface PageSender {
+  /**
+   * Queues the set's pages as they are read from now on; the set may be reused when this returns.
+   * Answered by one `batchAcked` once every one of them was verified and landed by the peer.
+   */
+  send(pages: PageSet): void;
+  counters(): PageSendCounters;
+  close(): void;
+}
+
+export interface PageSendCounters {
+  readonly zeroPages: number;
+  readonly rawPages: number;
+  readonly rawBytes: number;
+  readonly wireBytes: number;
+  /** Page bytes the receiver acknowledged, zero pages included. */
+  readonly ackedBytes: number;
+  readonly pendingPages: number;
+}
+
+export type SendEvent =
+  | { readonly type: 'batchAcked'; readonly counters: PageSendCounters }
+  | { readonly type: 'failed'; readonly error: DwcpError };
+
+export interface PageReceiveOptions extends TransferName {
+  readonly region: Region;
+}
+
+export interface PageReceiver {
+  /** `PAGE_DIGEST_BYTES` per page as landed; all ones for a page that never landed. */
+  digests(firstPage: number, pageCount: number): Uint8Array;
+  counters(): PageReceiveCounters;
+  close(): void;
+}
+
+export interface PageReceiveCounters {
+  readonly landedPages: number;
+  readonly stalePages: number;
+  readonly landedBytes: number;
+}
+
+export type ReceiveEvent = { readonly type: 'failed'; readonly error: DwcpError };
+
+export interface ByteSendOptions extends TransferName {
+  /** Unix socket made by us; exactly one connection is accepted and carried. */
+  readonly listenPath: string;
+  readonly windowBytes: number;
+}
+
+export interface ByteSender {
+  /** Bytes for the local connection, from the peer's side of the conversation (small). */
+  writeReturn(bytes: Uint8Array): void;
+  counters(): ByteCounters;
+  close(): void;
+}
+
+export type ByteSendEvent =
+  | { readonly type: 'connected' }
+  /** The local side ended its stream and the receiver wrote every byte of it. */
+  | { readonly type: 'drained' }
+  | { readonly type: 'failed'; readonly error: DwcpError };
+
+export interface ByteReceiveOptions extends TransferName {
+  /** Unix socket to connect to; bytes are written in order. */
+  readonly connectPath: string;
+  readonly windowBytes: number;
+}
+
+export interface ByteReceiver {
+  counters(): ByteCounters;
+  close(): void;
+}
+
+export type ByteReceiveEvent =
+  | { readonly type: 'connected' }
+  /** What the local side wrote back; bounded, at most 64 KiB per event. */
+  | { readonly type: 'return'; readonly bytes: Uint8Array }
+  | { readonly type: 'closed' }
+  | { readonly type: 'failed'; readonly error: DwcpError };
+
+export interface ByteCounters {
+  /** Read from the local socket (sender) or written to it (receiver). */
+  readonly localBytes: number;
+  readonly ackedBytes: number;
+  readonly wireBytes: number;
+}
