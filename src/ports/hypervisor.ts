@@ -105,6 +105,8 @@ export interface OutgoingMigration {
   /** After the commit: the source guest is killed for good. Idempotent. */
   release(done: Completion<void>): void;
   setMaxBandwidth(bytesPerSec: number): void;
+  /** Bytes of the destination's `onReturn`, in order. Ignored by guests that have no such stream. */
+  writeReturn(bytes: Uint8Array): void;
 }
 
 export interface RoundReport {
@@ -131,6 +133,11 @@ export interface IncomingOptions extends TransferName {
   readonly migrationId: string;
   readonly description: GuestDescription;
   readonly onFailure: (error: DwcpError) => void;
+  /**
+   * What the incoming guest says back to its source, at most 64 KiB at a time; the session carries
+   * it over the control channel, in order, to {@link OutgoingMigration.writeReturn}. QEMU only.
+   */
+  readonly onReturn: (bytes: Uint8Array) => void;
 }
 
 /** What the source's side of the guest must know; plain JSON. */
