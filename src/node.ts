@@ -1,7 +1,44 @@
 /** The public face of one running node; `startNode` in `src/index.ts` makes it. */
+import type { Logger } from 'pino';
 import type { Observable } from 'rxjs';
 import type { Guest, GuestKind, TransferProgress, WorkloadReport } from './ports/hypervisor.ts';
+import type { CongestionControl, HostPort } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
+
+/** `startNode(options): Promise<DwcpNode>` rejects with a coded error; nothing is left behind then. */
+export interface StartNodeOptions {
+  readonly id: string;
+  /** Port 0 lets the kernel choose; `DwcpNode.address` says what it chose. */
+  readonly listen: HostPort;
+  /** Bulk streams of peers arrive here, on the host of `listen`; default 0, chosen by the kernel. */
+  readonly bulkPort?: number;
+  readonly peers: readonly PeerAddress[];
+  /** Locked while the node runs; one data directory belongs to one node. */
+  readonly dataDir: string;
+  readonly identity: IdentityFiles;
+  /** Bulk streams per link, 1 to 512; default 8. */
+  readonly streams?: number;
+  readonly congestionControl?: CongestionControl;
+  /** Page bytes per chunk, 64 KiB to 16 MiB; default 1 MiB. */
+  readonly chunkBytes?: number;
+  /** Unacknowledged bytes per link; default 32 MiB. */
+  readonly windowBytes?: number;
+  /** Both directions together; default 4. One more is refused with `ERR_DWCP_LIMIT`. */
+  readonly maxConcurrentMigrations?: number;
+  readonly logger?: Logger;
+  /** A bug of ours was found by an assertion; default logs it and exits with 70. */
+  readonly onFatal?: (error: unknown) => void;
+}
+
+export interface PeerAddress extends HostPort {
+  readonly id: string;
+}
+
+export interface IdentityFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caFile: string;
+}
 
 export interface DwcpNode extends AsyncDisposable {
   readonly id: string;
