@@ -1,0 +1,40 @@
+import type { Random } from '../ports/random.ts';
+import type {
+  BulkTransport,
+  CongestionControl,
+  ControlTransport,
+  HostPort,
+} from '../ports/transport.ts';
+import type { Outcome } from '../util/errors.ts';
+import type { LinkReport } from './messages.ts';
+import type { ActorRef } from './system.ts';
+
+/** What the node gives to the part of itself that keeps it connected. */
+export interface LinksOptions {
+  readonly nodeId: string;
+  readonly peers: readonly PeerOptions[];
+  readonly control: ControlTransport;
+  readonly bulk: BulkTransport;
+  readonly controlListen: HostPort;
+  readonly bulkListen: HostPort;
+  /** Bulk streams per peer. */
+  readonly streams: number;
+  readonly congestionControl: CongestionControl;
+  readonly windowBytes: number;
+  readonly chunkBytes: number;
+  readonly report: ActorRef<LinkReport>;
+  readonly random: Random;
+  /** Called once: with the ports that were opened, or with why that failed. */
+  readonly onListening: (outcome: Outcome<ListeningPorts>) => void;
+}
+
+export interface PeerOptions {
+  readonly id: string;
+  /** Of the peer's control listener. */
+  readonly address: HostPort;
+}
+
+export interface ListeningPorts {
+  readonly controlPort: number;
+  readonly bulkPort: number;
+}
