@@ -1,0 +1,44 @@
+/** The `dwcp` command: parses, runs one command, and turns every failure into an exit code. */
+
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { DwcpError } from '../util/errors.ts';
+import { addDoctorCommand } from './commands/doctor.ts';
+import { exitCodeOf, printFailure } from './output.ts';
+
+/** Sets `process.exitCode`: 0 success, 1 failure, 2 wrong usage. */
+export async function main(argv: string[]): Promise<void> {
+  try {
+    await buildProgram().parseAsync(argv, { from: 'user' });
+  } catch (thrown) {
+    if (thrown instanceof CommanderError && thrown.exitCode === 0) return;
+    const error = thrown instanceof CommanderError ? usageError(thrown) : thrown;
+    printFailure(error, argv.includes('--json'));
+    process.exitCode = exitCodeOf(error);
+  }
+}
+
+export function buildProgram(): Command {
+  const program = new Command('dwcp')
+    .description('Moves running VMs between hosts and agrees on who owns them.')
+    .version(packageVersion(), '--version')
+    .helpOption('--help', 'how to use it, with an example')
+    .showHelpAfterError(false)
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+  addDoctorCommand(program);
+  return program;
+}
+
+function usageError(thrown: CommanderError): DwcpError {
+  const helpShown = thrown.code === 'commander.help';
+  const message = helpShown ? 'no command given' : thrown.message.replace(/^error: /, '');
+  return new DwcpError('ERR_DWCP_USAGE', message, {
+    hint: 'Run "dwcp --help", or "dwcp COMMAND --help" for one command with an example.',
+  });
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
