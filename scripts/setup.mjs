@@ -9,8 +9,9 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stamps = join(root, 'build', 'stamps');
 
-export function setUp() {
+export function setUp({ tests = false } = {}) {
   ensureTools(['g++', 'make', 'python3']);
+  if (tests) ensureTools(['iperf3', 'clang', 'clang-format']);
   step('npm packages', ['package-lock.json'], 'node_modules', () =>
     run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
   );
@@ -21,9 +22,20 @@ export function setUp() {
       env: { ...process.env, JOBS: 'max', MAKEFLAGS: `-j${2}` },
     }),
   );
+  if (existsSync(join(root, 'bench/peers/landing.cc'))) {
+    step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
+  }
   step('TypeScript', ['src', 'sim', 'bench', 'test', 'tsconfig.json', 'proto'], 'dist/src', () =>
     run('npx', ['--no-install', 'tsc', '-p', '.']),
   );
+}
+
+/** The peers our benchmarks are held against; they share the kernels that touch bytes, and nothing else. */
+function buildPeers() {
+  mkdirSync(join(root, 'build/peers'), { recursive: true });
+  const flags = ['-std=c++17', '-O3', '-Wall', '-Wextra', '-Werror', '-pthread', '-Inative'];
+  const sources = ['bench/peers/landing.cc', 'native/memory/page_kernels.cc'];
+  run('g++', [...flags, ...sources, '-o', 'build/peers/landing']);
 }
 
 function generateWire() {
@@ -40,7 +52,14 @@ function generateWire() {
 }
 
 /** apt packages that hold a command, installed when we may, named with the exact line when not. */
-const PACKAGE_OF = { 'g++': 'g++', make: 'make', python3: 'python3' };
+const PACKAGE_OF = {
+  'g++': 'g++',
+  make: 'make',
+  python3: 'python3',
+  iperf3: 'iperf3',
+  clang: 'clang libclang-rt-14-dev',
+  'clang-format': 'clang-format',
+};
 
 function ensureTools(commands) {
   const missing = commands.filter(
@@ -50,7 +69,7 @@ function ensureTools(commands) {
   const packages = missing.map((name) => PACKAGE_OF[name]);
   const isRoot = process.getuid?.() === 0;
   const sudo = isRoot ? [] : ['sudo', '-n'];
-  const line = `apt-get update && apt-get install -y ${packages.join(' ')}`;
+  const line = `apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${packages.join(' ')}`;
   const allowed = isRoot || spawnSync('sudo', ['-n', 'true']).status === 0;
   if (!allowed) {
     console.error(`dwcp needs ${missing.join(', ')}. Run: sudo sh -c '${line}'`);
@@ -104,4 +123,6 @@ function run(command, args, { quiet = false, env = process.env } = {}) {
   process.exit(1);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  setUp({ tests: process.argv.includes('--tests') });
+}

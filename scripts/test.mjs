@@ -1,16 +1,25 @@
 // Runs every test file of dist/test, or those whose path contains an argument.
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const wanted = process.argv.slice(2);
-const files = readdirSync('dist/test', { recursive: true })
+const files = readdirSync(join(root, 'dist/test'), { recursive: true })
+  // The compiler leaves what it made of files that are gone.
+  .filter((name) => existsSync(join(root, 'test', name.replace(/\.js$/, '.ts'))))
   .filter((name) => name.endsWith('.test.js'))
   .map((name) => `dist/test/${name}`)
   .filter((path) => wanted.length === 0 || wanted.some((part) => path.includes(part)))
   .sort();
+if (files.length === 0) {
+  console.error(`no test file matches ${wanted.join(' ')}`);
+  process.exit(1);
+}
 const result = spawnSync(
   process.execPath,
-  ['--enable-source-maps', '--test', '--test-concurrency=2', ...files],
-  { stdio: 'inherit' },
+  ['--enable-source-maps', '--test', '--test-reporter=spec', '--test-concurrency=2', ...files],
+  { stdio: 'inherit', cwd: root },
 );
 process.exit(result.status ?? 1);

@@ -1,0 +1,88 @@
+/**
+ * Who may import whom: design section 2 as a table. A folder that is not listed is refused, so that
+ * a new one gets its row on purpose.
+ */
+import type { SourceFile } from './source-file.ts';
+
+/** `src/native` stands for the file `src/native.ts`, the only one that touches the addon. */
+const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['src/util', []],
+  ['src/ports', ['src/util']],
+  ['src/protocols', ['src/util', 'src/ports', '#wire']],
+  ['src/storage', ['src/util', 'src/ports', 'src/protocols', '#wire']],
+  ['src/native', ['src/util', 'src/ports']],
+  ['src/transports', ['src/util', 'src/ports', 'src/native', 'src/identity', '#wire']],
+  ['src/hypervisors', ['src/util', 'src/ports', 'src/native', '#wire']],
+  ['src/identity', ['src/util', 'src/ports']],
+  [
+    'src/actors',
+    [
+      ...['src/util', 'src/ports', 'src/protocols', 'src/storage', 'src/native', 'src/node'],
+      ...['src/transports', 'src/hypervisors', 'src/identity', '#wire'],
+    ],
+  ],
+  ['src/node', ['src/util', 'src/ports']],
+  ['src/index', ['src/*', '#wire']],
+  ['src/agent', ['src/*', '#wire']],
+  ['src/cli', ['src/*', 'bench', 'sim', '#wire']],
+  ['sim', ['src/util', 'src/ports', 'src/protocols', 'src/storage', 'src/actors', '#wire']],
+]);
+
+/** Layers whose use of the layers below must vanish when types are erased. */
+const TYPES_ONLY: ReadonlyMap<string, readonly string[]> = new Map([
+  ['src/ports', ['src/util']],
+  ['src/protocols', ['src/ports']],
+]);
+
+export function layerProblems(file: SourceFile): string[] {
+  const from = layerOf(file.path);
+  const allowed = ARROWS.get(from);
+  if (allowed === undefined) return [`${file.path}: folder ${from} has no row in the layer table`];
+  const problems: string[] = [];
+  for (const { specifier, target, typeOnly } of file.imports) {
+    const to = target === null ? specifier : layerOf(target);
+    if (target === null && specifier !== '#wire') continue; // packages: see purity
+    const known = to === from || allowed.includes(to);
+    const wildcard = allowed.includes('src/*') && to.startsWith('src/');
+    if (!known && !wildcard) problems.push(`${file.path}: ${from} may not import ${specifier}`);
+    if (!typeOnly && TYPES_ONLY.get(from)?.includes(to) === true) {
+      problems.push(`${file.path}: ${from} may import only types from ${specifier}`);
+    }
+    if (from === 'sim' && target?.endsWith('/node-disk.ts') === true) {
+      problems.push(`${file.path}: a simulation never touches the real disk`);
+    }
+  }
+  return problems;
+}
+
+export function layerOf(path: string): string {
+  const [first, second] = path.split('/');
+  if (first !== 'src' || second === undefined) return first ?? '';
+  return `src/${second.replace(/\.(?:d\.)?ts$/, '')}`;
+}
+
+/** Cycles among imports that remain at run time, each reported once, at its first file. */
+export function importCycles(files: readonly SourceFile[]): string[] {
+  const graph = new Map(
+    files.map((file) => [
+      file.path,
+      file.imports.flatMap(({ target, typeOnly }) =>
+        target !== null && !typeOnly ? [target] : [],
+      ),
+    ]),
+  );
+  const done = new Set<string>();
+  const problems: string[] = [];
+  const visit = (path: string, trail: readonly string[]): void => {
+    const start = trail.indexOf(path);
+    if (start >= 0) {
+      problems.push(`import cycle: ${[...trail.slice(start), path].join(' -> ')}`);
+      return;
+    }
+    if (done.has(path)) return;
+    for (const next of graph.get(path) ?? []) visit(next, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of graph.keys()) visit(path, []);
+  return problems;
+}
