@@ -14,11 +14,12 @@ const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
   ['src/transports', ['src/util', 'src/ports', 'src/native', 'src/identity', '#wire']],
   ['src/hypervisors', ['src/util', 'src/ports', 'src/native', '#wire']],
   ['src/identity', ['src/util', 'src/ports']],
+  ['src/system', ['src/util', 'src/ports']],
   [
     'src/actors',
     [
       ...['src/util', 'src/ports', 'src/protocols', 'src/storage', 'src/native', 'src/node'],
-      ...['src/transports', 'src/hypervisors', 'src/identity', '#wire'],
+      ...['src/transports', 'src/hypervisors', 'src/identity', 'src/system', '#wire'],
     ],
   ],
   ['src/node', ['src/util', 'src/ports']],
