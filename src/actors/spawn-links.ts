@@ -8,6 +8,8 @@ import type {
 import type { Outcome } from '../util/errors.ts';
 import type { LinkReport } from './messages.ts';
 import type { ActorRef } from './system.ts';
+import type { Spawner, TelemetrySample } from './telemetry.ts';
+import { type TransportMessage, transportActor } from './transport.ts';
 
 /** What the node gives to the part of itself that keeps it connected. */
 export interface LinksOptions {
@@ -24,6 +26,8 @@ export interface LinksOptions {
   readonly chunkBytes: number;
   readonly report: ActorRef<LinkReport>;
   readonly random: Random;
+  /** Gets a sample per link and per stream every second. */
+  readonly telemetry?: ActorRef<TelemetrySample>;
   /** Called once: with the ports that were opened, or with why that failed. */
   readonly onListening: (outcome: Outcome<ListeningPorts>) => void;
 }
@@ -37,4 +41,15 @@ export interface PeerOptions {
 export interface ListeningPorts {
   readonly controlPort: number;
   readonly bulkPort: number;
+}
+
+/**
+ * Starts the actors that connect this node to its peers: one `transport`, under it one `link` per
+ * peer, under that one `stream` per bulk stream. Reports come to `options.report` as `LinkReport`.
+ *
+ * Takes over the bulk transport: stopping the returned actor closes every channel, stream and
+ * listener. When `onListening` says that it failed, the actor has stopped by itself.
+ */
+export function spawnLinks(spawner: Spawner, options: LinksOptions): ActorRef<TransportMessage> {
+  return spawner.spawn(transportActor(options));
 }

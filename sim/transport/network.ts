@@ -1,0 +1,102 @@
+import type { Clock } from '../../src/ports/clock.ts';
+import type { HostPort } from '../../src/ports/transport.ts';
+
+/** The simulated wire: who listens where, how long a message takes, and which pairs are cut. */
+export class SimNetwork {
+  readonly clock: Clock;
+  readonly latencyUs: number;
+  readonly #listeners = new Map<string, unknown>();
+  readonly #cut = new Set<string>();
+  readonly #connections = new Set<SimConnection>();
+  #ports = 40_000;
+  #names = 0;
+
+  constructor(clock: Clock, latencyUs: number) {
+    this.clock = clock;
+    this.latencyUs = latencyUs;
+  }
+
+  /** The port that was bound, or null when it is taken. Port 0 picks a free one. */
+  bind<T>(address: HostPort, listener: T): number | null {
+    this.#ports += 1;
+    const port = address.port === 0 ? this.#ports : address.port;
+    const key = `${address.host}:${port}`;
+    if (this.#listeners.has(key)) return null;
+    this.#listeners.set(key, listener);
+    return port;
+  }
+
+  unbind(host: string, port: number): void {
+    this.#listeners.delete(`${host}:${port}`);
+  }
+
+  listenerAt<T>(address: HostPort): T | null {
+    return (this.#listeners.get(`${address.host}:${address.port}`) as T | undefined) ?? null;
+  }
+
+  /** Silence both ways, as a pulled cable: nobody is told. */
+  cut(a: string, b: string): void {
+    this.#cut.add(pairOf(a, b));
+  }
+
+  repair(a: string, b: string): void {
+    this.#cut.delete(pairOf(a, b));
+  }
+
+  /** Breaks every connection of a pair at once, and both ends are told. */
+  reset(a: string, b: string): void {
+    for (const connection of [...this.#connections]) {
+      if (pairOf(connection.a, connection.b) === pairOf(a, b)) connection.reset();
+    }
+  }
+
+  /** Breaks the `count` youngest connections of a pair. */
+  resetNewest(a: string, b: string, count: number): void {
+    const theirs = [...this.#connections].filter(
+      (connection) => pairOf(connection.a, connection.b) === pairOf(a, b),
+    );
+    for (const connection of theirs.slice(-count)) connection.reset();
+  }
+
+  add(connection: SimConnection): void {
+    this.#connections.add(connection);
+  }
+
+  remove(connection: SimConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Runs `arrive` after the latency, unless the pair is cut then. */
+  deliver(from: string, to: string, arrive: () => void): void {
+    this.clock.setTimer(this.clock.nowUs() + this.latencyUs, () => {
+      if (!this.#cut.has(pairOf(from, to))) arrive();
+    });
+  }
+
+  /** At the next instant and never inside this call. */
+  soon(run: () => void): void {
+    this.clock.setTimer(this.clock.nowUs(), run);
+  }
+
+  /** Bytes that never come twice in this network; not a secret to anybody but the model's actors. */
+  uniqueBytes(count: number): Uint8Array {
+    this.#names += 1;
+    const bytes = new Uint8Array(count);
+    new DataView(bytes.buffer).setUint32(0, this.#names);
+    return bytes;
+  }
+}
+
+export interface SimConnection {
+  readonly a: string;
+  readonly b: string;
+  reset(): void;
+}
+
+function pairOf(a: string, b: string): string {
+  return a < b ? `${a} ${b}` : `${b} ${a}`;
+}

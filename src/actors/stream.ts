@@ -1,0 +1,185 @@
+/** The life of one bulk stream: connect, prove who we are, carry chunks, report health, come again. */
+import type { RandomStream } from '../ports/random.ts';
+import type {
+  BulkDialOptions,
+  BulkLink,
+  BulkStream,
+  BulkStreamEvent,
+  BulkTransport,
+} from '../ports/transport.ts';
+import { checkAccept, type JoinKey, makeJoin, NONCE_BYTES } from '../protocols/link/stream-join.ts';
+import { backoffUs } from './backoff.ts';
+import type { BulkInbox } from './bulk-inbox.ts';
+import type { ActorContext, ActorRef, SpawnOptions } from './system.ts';
+import type { TelemetrySample } from './telemetry.ts';
+
+export interface StreamOptions {
+  readonly name: string;
+  readonly peer: string;
+  readonly link: BulkLink;
+  readonly telemetry: ActorRef<TelemetrySample> | null;
+  /** The stream carries chunks from now on. */
+  readonly onJoined: () => void;
+}
+
+export interface DialledStreamOptions extends StreamOptions {
+  readonly bulk: BulkTransport;
+  readonly dial: BulkDialOptions;
+  readonly nodeId: string;
+  readonly streamIndex: number;
+  readonly key: JoinKey;
+  readonly random: RandomStream;
+  readonly randomBytes: (count: number) => Uint8Array;
+}
+
+export type StreamMessage =
+  | { readonly type: 'dial' }
+  | { readonly type: 'event'; readonly attempt: number; readonly event: BulkStreamEvent }
+  | { readonly type: 'joinTimeout' }
+  | { readonly type: 'sample' };
+
+const JOIN_TIMEOUT_US = 5_000_000;
+const SAMPLE_US = 1_000_000;
+/** A stream has at most its join and its end to tell. */
+const MAILBOX_LIMIT = 16;
+
+/** Our side dials, and dials again whenever the stream is lost. */
+export function dialledStream(
+  options: DialledStreamOptions,
+): SpawnOptions<DialledStream, StreamMessage> {
+  return {
+    name: options.name,
+    mailboxLimit: MAILBOX_LIMIT,
+    initialState: (context) => {
+      const stream = new DialledStream(options);
+      stream.receive({ type: 'dial' }, context);
+      return stream;
+    },
+    behavior: (stream, message, context) => {
+      stream.receive(message, context);
+      return stream;
+    },
+    onStop: (stream) => stream.close(),
+  };
+}
+
+class DialledStream {
+  readonly #options: DialledStreamOptions;
+  #stream: BulkStream | null = null;
+  #attempt = 0;
+  #failures = 0;
+  #joined = false;
+  #nonce: Uint8Array = new Uint8Array(0);
+
+  constructor(options: DialledStreamOptions) {
+    this.#options = options;
+  }
+
+  receive(message: StreamMessage, context: ActorContext<StreamMessage>): void {
+    switch (message.type) {
+      case 'dial':
+        this.#dial(context);
+        return;
+      case 'event':
+        if (message.attempt === this.#attempt) this.#onEvent(message.event, context);
+        return;
+      case 'joinTimeout':
+        this.#retry(context);
+        return;
+      case 'sample':
+        if (!sample(this.#stream, this.#options, context)) this.#retry(context);
+        return;
+    }
+  }
+
+  close(): void {
+    this.#stream?.close();
+    this.#stream = null;
+  }
+
+  #dial(context: ActorContext<StreamMessage>): void {
+    this.#attempt += 1;
+    const attempt = this.#attempt;
+    this.#stream = this.#options.bulk.dial(this.#options.dial);
+    this.#stream.subscribe(context.listener((event) => ({ type: 'event', attempt, event })));
+    context.setTimer('join', context.nowUs() + JOIN_TIMEOUT_US, { type: 'joinTimeout' });
+  }
+
+  #onEvent(event: BulkStreamEvent, context: ActorContext<StreamMessage>): void {
+    const { key, nodeId, streamIndex, link, randomBytes, onJoined } = this.#options;
+    switch (event.type) {
+      case 'challenge':
+        this.#nonce = randomBytes(NONCE_BYTES);
+        this.#stream?.sendJoin(
+          makeJoin(key, event.challenge, { node: nodeId, streamIndex, nonce: this.#nonce }),
+        );
+        return;
+      case 'join':
+        if (this.#joined || !checkAccept(key, event.challenge, this.#nonce, event.message)) {
+          this.#retry(context);
+          return;
+        }
+        this.#joined = true;
+        this.#failures = 0;
+        this.#stream?.attach(link);
+        context.cancelTimer('join');
+        context.setTimer('sample', context.nowUs() + SAMPLE_US, { type: 'sample' });
+        context.effect(onJoined);
+        return;
+      case 'closed':
+        this.#retry(context);
+        return;
+    }
+  }
+
+  #retry(context: ActorContext<StreamMessage>): void {
+    this.close();
+    this.#joined = false;
+    this.#attempt += 1;
+    context.cancelTimer('join');
+    context.cancelTimer('sample');
+    const atUs = context.nowUs() + backoffUs(this.#failures, this.#options.random);
+    this.#failures += 1;
+    context.setTimer('dial', atUs, { type: 'dial' });
+  }
+}
+
+/** The peer dialled it and the link accepted its join; when it is lost the actor ends. */
+export function acceptedStream(
+  options: StreamOptions & { readonly inbox: BulkInbox },
+): SpawnOptions<BulkStream, StreamMessage> {
+  return {
+    name: options.name,
+    mailboxLimit: MAILBOX_LIMIT,
+    initialState: (context) => {
+      const { inbox, link, onJoined } = options;
+      inbox.handTo(context.listener((event) => ({ type: 'event', attempt: 0, event })));
+      inbox.stream.attach(link);
+      context.setTimer('sample', context.nowUs() + SAMPLE_US, { type: 'sample' });
+      context.effect(onJoined);
+      return inbox.stream;
+    },
+    behavior: (stream, message, context) => {
+      const lost = message.type === 'event' && message.event.type === 'closed';
+      const alive = message.type !== 'sample' || sample(stream, options, context);
+      if (lost || !alive) context.stop(context.self);
+      return stream;
+    },
+    onStop: (stream) => stream.close(),
+  };
+}
+
+/** False when the kernel says that the connection is gone. */
+function sample(
+  stream: BulkStream | null,
+  options: StreamOptions,
+  context: ActorContext<StreamMessage>,
+): boolean {
+  const info = stream?.info() ?? null;
+  if (info === null) return false;
+  const atUs = context.nowUs();
+  const { peer, name } = options;
+  options.telemetry?.tell({ type: 'stream', peer, atUs, stream: name, info });
+  context.setTimer('sample', atUs + SAMPLE_US, { type: 'sample' });
+  return true;
+}
