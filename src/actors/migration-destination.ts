@@ -1,0 +1,299 @@
+/** The destination's session actor: performs what its machine decides, and reports. */
+import type { MigrationPhase, MigrationStatus } from '../node.ts';
+import type {
+  Guest,
+  GuestDescription,
+  GuestReference,
+  Hypervisor,
+  IncomingGuest,
+} from '../ports/hypervisor.ts';
+import type { Storage } from '../ports/storage.ts';
+import {
+  type DestinationEffect,
+  type DestinationInput,
+  DestinationMachine,
+  type DestinationPhase,
+  type DestinationResult,
+} from '../protocols/migration/destination.ts';
+import type { DecisionRecord, MigrationTerms } from '../protocols/migration/types.ts';
+import { assert } from '../util/assert.ts';
+import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
+import { NO_TRANSFER } from './migration-progress.ts';
+import {
+  type LinkNews,
+  MigrationShell,
+  SESSION_MAILBOX_LIMIT,
+  type SessionCommand,
+  type SessionLink,
+  type SessionLog,
+} from './migration-shell.ts';
+import { sessionPath } from './migration-wire.ts';
+import type { ActorContext, SpawnOptions } from './system.ts';
+
+export interface DestinationSessionOptions {
+  readonly migrationId: string;
+  readonly from: string;
+  readonly to: string;
+  readonly terms: MigrationTerms | null;
+  readonly restored: DecisionRecord | null;
+  readonly isRunning: boolean;
+  readonly hypervisor: Hypervisor | null;
+  readonly link: SessionLink | null;
+  readonly storage: Storage;
+  readonly log: SessionLog;
+  readonly publish: (status: MigrationStatus) => void;
+  /** The guest runs here from now on. */
+  readonly received: (guest: Guest, epoch: number) => void;
+  readonly finished: Completion<DestinationResult>;
+}
+
+export type DestinationMessage =
+  | SessionCommand
+  | { readonly type: 'input'; readonly input: DestinationInput }
+  | { readonly type: 'incoming'; readonly outcome: Outcome<IncomingGuest> }
+  | { readonly type: 'running'; readonly outcome: Outcome<Guest> };
+
+export function destinationSession(
+  name: string,
+  options: DestinationSessionOptions,
+): SpawnOptions<DestinationSession, DestinationMessage> {
+  return {
+    name,
+    mailboxLimit: SESSION_MAILBOX_LIMIT,
+    initialState: (context) => new DestinationSession(options, context),
+    behavior: (session, message, context) => {
+      session.receive(message, context);
+      return session;
+    },
+  };
+}
+
+export class DestinationSession {
+  readonly #options: DestinationSessionOptions;
+  readonly #machine: DestinationMachine;
+  readonly #shell: MigrationShell<DestinationMessage>;
+  #incoming: IncomingGuest | null = null;
+  #round = 0;
+  #remainingBytes = 0;
+  #isFinished = false;
+
+  constructor(options: DestinationSessionOptions, context: ActorContext<DestinationMessage>) {
+    const { migrationId, from, terms, restored, isRunning, storage, link, log } = options;
+    this.#options = options;
+    this.#shell = new MigrationShell(migrationId, storage, link, log);
+    this.#machine = new DestinationMachine({ migrationId, from, terms, restored, isRunning });
+    this.#step({ type: 'start' }, context);
+  }
+
+  receive(message: DestinationMessage, context: ActorContext<DestinationMessage>): void {
+    if (this.#isFinished) return;
+    switch (message.type) {
+      case 'news':
+        return this.#news(message.news, context);
+      case 'incoming':
+        return this.#prepared(message.outcome, context);
+      case 'running':
+        return this.#running(message.outcome, context);
+      case 'cancel':
+        return this.#step({ type: 'cancel' }, context);
+      case 'claim':
+        // A claim speaks about a fenced guest; a destination has none to give back.
+        return;
+      case 'input':
+        return this.#step(message.input, context);
+    }
+  }
+
+  #news(news: LinkNews, context: ActorContext<DestinationMessage>): void {
+    const input = this.#shell.translate(news);
+    if (input === null) return;
+    if (input.type === 'message' && input.message.type === 'roundDone') {
+      this.#round = input.message.round;
+      this.#remainingBytes = input.message.remainingBytes;
+      this.#publish(null, context);
+    }
+    this.#step(input, context);
+  }
+
+  #prepared(outcome: Outcome<IncomingGuest>, context: ActorContext<DestinationMessage>): void {
+    if (outcome.ok) this.#incoming = outcome.value;
+    this.#step({ type: 'prepared', outcome }, context);
+  }
+
+  #running(outcome: Outcome<Guest>, context: ActorContext<DestinationMessage>): void {
+    const epoch = this.#options.terms?.epoch ?? this.#options.restored?.epoch ?? 0;
+    if (outcome.ok) context.effect(() => this.#options.received(outcome.value, epoch));
+    const reference: Outcome<GuestReference> = outcome.ok
+      ? succeeded(outcome.value.reference)
+      : failed(outcome.error);
+    this.#step({ type: 'resumed', outcome: reference }, context);
+  }
+
+  #step(input: DestinationInput, context: ActorContext<DestinationMessage>): void {
+    if (input.type === 'stored') this.#shell.noteStored(input);
+    const before = this.#machine.phase;
+    const effects = this.#machine.step({ ...input, nowUs: context.nowUs() });
+    for (const effect of effects) this.#perform(effect, context);
+    if (before !== this.#machine.phase && !this.#isFinished) this.#publish(null, context);
+  }
+
+  #perform(effect: DestinationEffect, context: ActorContext<DestinationMessage>): void {
+    const incoming = this.#incoming;
+    switch (effect.type) {
+      case 'prepareIncoming':
+        return this.#prepare(effect.terms, context);
+      case 'load': {
+        const done = context.completion<void>((outcome) => toInput({ type: 'loaded', outcome }));
+        return context.effect(() => prepared(incoming).loaded(done));
+      }
+      case 'resume':
+        return this.#resume(effect.reference, context);
+      case 'discard': {
+        const done = context.completion<void>((outcome) => toInput({ type: 'discarded', outcome }));
+        return context.effect(() => prepared(incoming).discard(done));
+      }
+      case 'digests': {
+        const { firstPage, pageCount } = effect;
+        const done = context.completion<Uint8Array>((outcome) =>
+          toInput({ type: 'digests', firstPage, outcome }),
+        );
+        return context.effect(() => this.#digests(firstPage, pageCount, done));
+      }
+      case 'finished':
+        return this.#finish(effect.result, context);
+      default:
+        return this.#shell.perform(effect, context, toInput);
+    }
+  }
+
+  #prepare(terms: MigrationTerms, context: ActorContext<DestinationMessage>): void {
+    const { hypervisor } = this.#options;
+    const done = context.completion<IncomingGuest>((outcome) => ({ type: 'incoming', outcome }));
+    const onFailure = context.listener<DwcpError>((error) =>
+      toInput({ type: 'incomingFailed', error }),
+    );
+    const link = this.#shell.link;
+    if (hypervisor === null || link === null) {
+      const error = new DwcpError('ERR_DWCP_UNSUPPORTED', `no ${terms.guestKind} guests here`);
+      return context.effect(() => done(failed(error)));
+    }
+    const path = sessionPath(terms.migrationId);
+    const { migrationId, transferId, epoch } = terms;
+    context.effect(() =>
+      hypervisor.prepareIncoming(
+        {
+          migrationId,
+          transferId,
+          epoch,
+          link: link.bulk,
+          description: describe(terms),
+          onFailure: (error) => void onFailure(error),
+          onReturn: (data) =>
+            this.#shell.sendEnvelope({ from: path, to: path, returnBytes: { migrationId, data } }),
+        },
+        done,
+      ),
+    );
+  }
+
+  /** Behind a durable commit only. A guest that an earlier process left is adopted, then runs. */
+  #resume(reference: GuestReference | null, context: ActorContext<DestinationMessage>): void {
+    const done = context.completion<Guest>((outcome) => ({ type: 'running', outcome }));
+    const { hypervisor } = this.#options;
+    if (reference === null) {
+      const incoming = prepared(this.#incoming);
+      return context.effect(() => incoming.resume(done));
+    }
+    assert(hypervisor !== null, 'a commit names a guest of a kind that this host has');
+    context.effect(() =>
+      hypervisor.adopt(reference, (adopted) => {
+        if (!adopted.ok) return done(adopted);
+        const guest = adopted.value;
+        guest.state((state) => {
+          if (state.ok && state.value === 'running') return done(succeeded(guest));
+          guest.unfence((outcome) => done(outcome.ok ? succeeded(guest) : failed(outcome.error)));
+        });
+      }),
+    );
+  }
+
+  #digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void {
+    if (this.#incoming !== null) return this.#incoming.digests(firstPage, pageCount, done);
+    done(
+      failed(
+        new DwcpError('ERR_DWCP_VERIFY_FAILED', 'what landed was noted by an earlier process'),
+      ),
+    );
+  }
+
+  #finish(result: DestinationResult, context: ActorContext<DestinationMessage>): void {
+    this.#isFinished = true;
+    this.#publish(result, context);
+    context.effect(() => this.#options.finished(succeeded(result)));
+    context.stop(context.self);
+  }
+
+  #publish(result: DestinationResult | null, context: ActorContext<DestinationMessage>): void {
+    const { migrationId, from, to, terms, restored } = this.#options;
+    const error = result?.type === 'refused' ? result.error : this.#machine.failure;
+    const status: MigrationStatus = {
+      ...NO_TRANSFER,
+      remainingBytes: this.#remainingBytes,
+      migrationId,
+      guest: terms?.guestName ?? restored?.guestName ?? '',
+      from,
+      to,
+      side: 'destination',
+      phase: result === null ? PHASES[this.#machine.phase] : finalPhase(result),
+      round: this.#round,
+      totalBytes: terms?.memoryBytes ?? 0,
+      goodputBytesPerSec: 0,
+      etaMs: null,
+      reason: this.#machine.reason,
+      error: error === null ? null : { code: error.code, message: error.message },
+      receipt: null,
+    };
+    context.effect(() => this.#options.publish(status));
+  }
+}
+
+const PHASES: Readonly<Record<DestinationPhase, MigrationPhase>> = {
+  idle: 'preflight',
+  preparing: 'preflight',
+  receiving: 'precopy',
+  loading: 'stopAndCopy',
+  loaded: 'stopAndCopy',
+  committing: 'committing',
+  resuming: 'committing',
+  committed: 'verifying',
+  decidingAbort: 'failed',
+  discarding: 'failed',
+  aborted: 'failed',
+  finished: 'completed',
+};
+
+function finalPhase(result: DestinationResult): MigrationPhase {
+  if (result.type === 'received') return 'completed';
+  return result.error.code === 'ERR_DWCP_CANCELLED' ? 'cancelled' : 'failed';
+}
+
+function toInput(input: DestinationInput): DestinationMessage {
+  return { type: 'input', input };
+}
+
+function prepared(incoming: IncomingGuest | null): IncomingGuest {
+  assert(incoming !== null, 'the incoming guest was prepared');
+  return incoming;
+}
+
+function describe(terms: MigrationTerms): GuestDescription {
+  return {
+    kind: terms.guestKind,
+    name: terms.guestName,
+    memoryBytes: terms.memoryBytes,
+    pageBytes: terms.pageBytes,
+    machine: terms.machine,
+    // Checked when the request was decoded.
+    launch: JSON.parse(terms.launchJson) as GuestDescription['launch'],
+  };
+}

@@ -1,0 +1,68 @@
+/** Turns samples of a transfer into what people watch: goodput, ETA and the reason behind it. */
+import type { MigrationPhase, MigrationProgress } from '../node.ts';
+import type { TransferProgress } from '../ports/hypervisor.ts';
+import type { SourcePhase } from '../protocols/migration/source.ts';
+
+export const NO_TRANSFER: TransferProgress = {
+  zeroPages: 0,
+  rawPages: 0,
+  rawBytes: 0,
+  wireBytes: 0,
+  ackedBytes: 0,
+  remainingBytes: 0,
+  dirtyBytesPerSec: 0,
+};
+
+/** Weight of the newest sample: about half a second of memory at ten samples a second. */
+const SMOOTHING = 0.2;
+
+export class GoodputMeter {
+  #bytes = 0;
+  #atUs: number | null = null;
+  #rate = 0;
+
+  sample(ackedBytes: number, nowUs: number): number {
+    if (this.#atUs !== null && nowUs > this.#atUs) {
+      const rate = (Math.max(0, ackedBytes - this.#bytes) / (nowUs - this.#atUs)) * 1e6;
+      this.#rate = this.#rate === 0 ? rate : this.#rate + SMOOTHING * (rate - this.#rate);
+    }
+    this.#bytes = ackedBytes;
+    this.#atUs = nowUs;
+    return this.#rate;
+  }
+}
+
+export function etaOf(
+  remainingBytes: number,
+  goodput: number,
+  dirty: number,
+): MigrationProgress['etaMs'] {
+  if (goodput <= 0 || dirty >= goodput) return null;
+  const low = (remainingBytes / goodput) * 1000;
+  return { low: Math.ceil(low), high: Math.ceil((remainingBytes / (goodput - dirty)) * 1000) };
+}
+
+const PHASES: Readonly<Record<SourcePhase, MigrationPhase>> = {
+  idle: 'preflight',
+  preparing: 'preflight',
+  opening: 'preflight',
+  precopy: 'precopy',
+  stopAndCopy: 'stopAndCopy',
+  awaitLoaded: 'stopAndCopy',
+  strictVerify: 'verifying',
+  fencing: 'committing',
+  fencePersisting: 'committing',
+  fenced: 'committing',
+  outcomeUnknown: 'outcomeUnknown',
+  claiming: 'outcomeUnknown',
+  unfencing: 'failed',
+  verifying: 'verifying',
+  releasing: 'verifying',
+  settling: 'verifying',
+  aborting: 'failed',
+  finished: 'completed',
+};
+
+export function publicPhase(phase: SourcePhase): MigrationPhase {
+  return PHASES[phase];
+}

@@ -1,0 +1,338 @@
+/** The source's session actor: performs what its machine decides, and reports. */
+import type { MigrationPhase, MigrationReceipt, MigrationStatus } from '../node.ts';
+import type {
+  Guest,
+  IncomingEndpoint,
+  OutgoingMigration,
+  RoundReport,
+  TransferProgress,
+} from '../ports/hypervisor.ts';
+import type { Storage } from '../ports/storage.ts';
+import {
+  type SourceEffect,
+  type SourceInput,
+  SourceMachine,
+  type SourcePhase,
+  type SourceResult,
+  type Verification,
+} from '../protocols/migration/source.ts';
+import type { MigrationTerms } from '../protocols/migration/types.ts';
+import { assert } from '../util/assert.ts';
+import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
+import { etaOf, GoodputMeter, NO_TRANSFER, publicPhase } from './migration-progress.ts';
+import {
+  type LinkNews,
+  MigrationShell,
+  SESSION_MAILBOX_LIMIT,
+  type SessionCommand,
+  type SessionLink,
+  type SessionLog,
+} from './migration-shell.ts';
+import type { ActorContext, SpawnOptions } from './system.ts';
+
+export interface SourceSessionOptions {
+  readonly terms: MigrationTerms;
+  readonly from: string;
+  readonly to: string;
+  /** Null when the process behind a fence record is gone: then there is only a record to settle. */
+  readonly guest: Guest | null;
+  readonly reference: Guest['reference'];
+  readonly link: SessionLink | null;
+  readonly storage: Storage;
+  readonly restored: { readonly claimedBy: string | null } | null;
+  readonly maxBandwidth: number | null;
+  readonly log: SessionLog;
+  readonly publish: (status: MigrationStatus) => void;
+  /** Called once, also when the session could not do what it wanted. */
+  readonly finished: Completion<SourceSessionResult>;
+}
+
+export interface SourceSessionResult {
+  readonly result: SourceResult;
+  readonly receipt: MigrationReceipt | null;
+}
+
+export type SourceMessage =
+  | SessionCommand
+  | { readonly type: 'input'; readonly input: SourceInput }
+  | { readonly type: 'outgoing'; readonly outcome: Outcome<OutgoingMigration> }
+  | { readonly type: 'measured'; readonly outcome: Outcome<RoundReport> }
+  | { readonly type: 'sample' };
+
+const SAMPLE_INTERVAL_US = 100_000;
+
+export function sourceSession(
+  name: string,
+  options: SourceSessionOptions,
+): SpawnOptions<SourceSession, SourceMessage> {
+  return {
+    name,
+    mailboxLimit: SESSION_MAILBOX_LIMIT,
+    initialState: (context) => new SourceSession(options, context),
+    behavior: (session, message, context) => {
+      session.receive(message, context);
+      return session;
+    },
+  };
+}
+
+export class SourceSession {
+  readonly #options: SourceSessionOptions;
+  readonly #machine: SourceMachine;
+  readonly #shell: MigrationShell<SourceMessage>;
+  readonly #goodput = new GoodputMeter();
+  readonly #startedAtUs: number;
+  #outgoing: OutgoingMigration | null = null;
+  #transfer: TransferProgress = NO_TRANSFER;
+  #goodputBytesPerSec = 0;
+  #stoppedMs = 0;
+  #isFinished = false;
+
+  constructor(options: SourceSessionOptions, context: ActorContext<SourceMessage>) {
+    const { terms, to, reference, link, storage, restored, log } = options;
+    this.#options = options;
+    this.#startedAtUs = context.nowUs();
+    this.#shell = new MigrationShell(terms.migrationId, storage, link, log);
+    const fence = { reference };
+    this.#machine = new SourceMachine({ terms, to, fence, linkIsUp: link !== null, restored });
+    this.#step({ type: 'start' }, context);
+    context.setTimer('sample', context.nowUs() + SAMPLE_INTERVAL_US, { type: 'sample' });
+  }
+
+  receive(message: SourceMessage, context: ActorContext<SourceMessage>): void {
+    if (this.#isFinished) return;
+    switch (message.type) {
+      case 'sample':
+        this.#publish(null, context);
+        return context.setTimer('sample', context.nowUs() + SAMPLE_INTERVAL_US, message);
+      case 'news':
+        return this.#news(message.news, context);
+      case 'outgoing':
+        return this.#opened(message.outcome, context);
+      case 'measured': {
+        this.#sampleTransfer(context);
+        const { dirtyBytesPerSec } = this.#transfer;
+        const { outcome } = message;
+        return this.#step({ type: 'roundDone', outcome, dirtyBytesPerSec }, context);
+      }
+      case 'cancel':
+        return this.#step({ type: 'cancel' }, context);
+      case 'claim':
+        return this.#step({ type: 'claim', operator: message.operator }, context);
+      case 'input':
+        return this.#step(message.input, context);
+    }
+  }
+
+  #news(news: LinkNews, context: ActorContext<SourceMessage>): void {
+    const outgoing = this.#outgoing;
+    const returned = news.type === 'envelope' ? news.envelope.returnBytes?.data : null;
+    if (returned) return context.effect(() => outgoing?.writeReturn(returned));
+    const input = this.#shell.translate(news);
+    if (input !== null) this.#step(input, context);
+  }
+
+  #opened(outcome: Outcome<OutgoingMigration>, context: ActorContext<SourceMessage>): void {
+    if (outcome.ok) {
+      this.#outgoing = outcome.value;
+      const { maxBandwidth } = this.#options;
+      if (maxBandwidth !== null) {
+        context.effect(() => outcome.value.setMaxBandwidth(maxBandwidth));
+      }
+    }
+    this.#step({ type: 'opened', outcome }, context);
+  }
+
+  #step(input: SourceInput, context: ActorContext<SourceMessage>): void {
+    if (input.type === 'stored') this.#shell.noteStored(input);
+    const before = this.#machine.phase;
+    const effects = this.#machine.step({ ...input, nowUs: context.nowUs() });
+    const after = this.#machine.phase;
+    const { stoppedAtUs } = this.#machine;
+    if (stoppedAtUs !== null && this.#stoppedMs === 0 && RUNS_AGAIN.has(after)) {
+      this.#stoppedMs = (context.nowUs() - stoppedAtUs) / 1000;
+    }
+    for (const effect of effects) this.#perform(effect, context);
+    if (before !== after && !this.#isFinished) this.#publish(null, context);
+  }
+
+  #perform(effect: SourceEffect, context: ActorContext<SourceMessage>): void {
+    const outgoing = this.#outgoing;
+    const done = (operation: SimpleOperation): Completion<void> =>
+      context.completion((outcome) => toInput({ type: 'done', operation, outcome }));
+    switch (effect.type) {
+      case 'openOutgoing':
+        return this.#open(effect.endpoint, context);
+      case 'round': {
+        const reported = context.completion<RoundReport>((outcome) => ({
+          type: 'measured',
+          outcome,
+        }));
+        return context.effect(() => opened(outgoing).round(reported));
+      }
+      case 'stopAndCopy': {
+        const copied = context.completion<RoundReport>((outcome) =>
+          toInput({ type: 'copied', outcome }),
+        );
+        return context.effect(() => opened(outgoing).stopAndCopy(copied));
+      }
+      case 'fence': {
+        const fenced = done('fence');
+        return context.effect(() => opened(outgoing).fence(fenced));
+      }
+      case 'digests': {
+        const { firstPage, pageCount } = effect;
+        const answered = context.completion<Uint8Array>((outcome) =>
+          toInput({ type: 'digests', firstPage, outcome }),
+        );
+        return context.effect(() => opened(outgoing).digests(firstPage, pageCount, answered));
+      }
+      case 'abortGuest': {
+        const aborted = done('abortGuest');
+        return context.effect(() => opened(outgoing).abort(aborted));
+      }
+      case 'unfence': {
+        const unfenced = done('unfence');
+        return context.effect(() => this.#unfence(unfenced));
+      }
+      case 'release': {
+        const released = done('release');
+        return context.effect(() => this.#release(released));
+      }
+      case 'finished':
+        return this.#finish(effect.result, context);
+      default:
+        return this.#shell.perform(effect, context, toInput);
+    }
+  }
+
+  #open(endpoint: IncomingEndpoint, context: ActorContext<SourceMessage>): void {
+    const { guest, terms } = this.#options;
+    const link = this.#shell.link;
+    const opening = context.completion<OutgoingMigration>((outcome) => ({
+      type: 'outgoing',
+      outcome,
+    }));
+    const onFailure = context.listener<DwcpError>((error) =>
+      toInput({ type: 'outgoingFailed', error }),
+    );
+    if (guest === null || link === null) {
+      return context.effect(() => opening(failed(new DwcpError('ERR_DWCP_CLOSED', 'link lost'))));
+    }
+    const { transferId, epoch, migrationId, maxDowntimeMs } = terms;
+    const options = { transferId, epoch, migrationId, maxDowntimeMs, endpoint, link: link.bulk };
+    context.effect(() =>
+      guest.openOutgoing({ ...options, onFailure: (error) => void onFailure(error) }, opening),
+    );
+  }
+
+  #unfence(done: Completion<void>): void {
+    const { guest, terms } = this.#options;
+    if (guest !== null) return guest.unfence(done);
+    done(
+      failed(
+        new DwcpError('ERR_DWCP_GUEST_FAILED', `the process of "${terms.guestName}" is gone`, {
+          hint: 'Its memory is lost on this host; start it anew, or look for it at the destination.',
+        }),
+      ),
+    );
+  }
+
+  /** Without an outgoing migration (a restarted agent) the frozen guest itself is killed. */
+  #release(done: Completion<void>): void {
+    if (this.#outgoing !== null) return this.#outgoing.release(done);
+    if (this.#options.guest !== null) return this.#options.guest.kill(done);
+    done(succeeded(undefined));
+  }
+
+  // ---- reporting --------------------------------------------------------------------------------
+
+  #finish(result: SourceResult, context: ActorContext<SourceMessage>): void {
+    this.#isFinished = true;
+    this.#sampleTransfer(context);
+    const receipt = result.type === 'moved' ? this.#receipt(result.verification, context) : null;
+    this.#publish({ result, receipt }, context);
+    context.effect(() => this.#options.finished(succeeded({ result, receipt })));
+    context.stop(context.self);
+  }
+
+  #receipt(
+    verification: Verification | null,
+    context: ActorContext<SourceMessage>,
+  ): MigrationReceipt {
+    const { terms, from, to } = this.#options;
+    return {
+      migrationId: terms.migrationId,
+      guest: terms.guestName,
+      from,
+      to,
+      rounds: this.#machine.round,
+      totalMs: (context.nowUs() - this.#startedAtUs) / 1000,
+      stoppedMs: this.#stoppedMs,
+      wireBytes: this.#transfer.wireBytes,
+      rawBytes: this.#transfer.rawBytes,
+      zeroPages: this.#transfer.zeroPages,
+      rawPages: this.#transfer.rawPages,
+      comparedPages: verification?.comparedPages ?? 0,
+      differentPages: verification?.differentPages ?? 0,
+      verified:
+        verification === null ? null : verification.complete && verification.differentPages === 0,
+    };
+  }
+
+  #sampleTransfer(context: ActorContext<SourceMessage>): void {
+    if (this.#outgoing === null || RUNS_AGAIN.has(this.#machine.phase)) return;
+    this.#transfer = this.#outgoing.progress();
+    this.#goodputBytesPerSec = this.#goodput.sample(this.#transfer.ackedBytes, context.nowUs());
+  }
+
+  #publish(finish: SourceSessionResult | null, context: ActorContext<SourceMessage>): void {
+    if (finish === null) this.#sampleTransfer(context);
+    const { terms, from, to } = this.#options;
+    const transfer = this.#transfer;
+    const error = finish?.result.type === 'stayed' ? finish.result.error : this.#machine.failure;
+    const rate = this.#goodputBytesPerSec;
+    const status: MigrationStatus = {
+      ...transfer,
+      migrationId: terms.migrationId,
+      guest: terms.guestName,
+      from,
+      to,
+      side: 'source',
+      phase: finish === null ? publicPhase(this.#machine.phase) : finalPhase(finish.result),
+      round: this.#machine.round,
+      totalBytes: terms.memoryBytes,
+      goodputBytesPerSec: rate,
+      etaMs: etaOf(transfer.remainingBytes, rate, transfer.dirtyBytesPerSec),
+      reason: this.#machine.reason,
+      error: error === null ? null : { code: error.code, message: error.message },
+      receipt: finish?.receipt ?? null,
+    };
+    context.effect(() => this.#options.publish(status));
+  }
+}
+
+type SimpleOperation = 'fence' | 'abortGuest' | 'unfence' | 'release';
+
+/** From here on the guest runs somewhere again, and its source's counters stand still. */
+const RUNS_AGAIN: ReadonlySet<SourcePhase> = new Set([
+  'unfencing',
+  'verifying',
+  'releasing',
+  'settling',
+  'finished',
+]);
+
+function toInput(input: SourceInput): SourceMessage {
+  return { type: 'input', input };
+}
+
+function opened(outgoing: OutgoingMigration | null): OutgoingMigration {
+  assert(outgoing !== null, 'the outgoing migration was opened');
+  return outgoing;
+}
+
+function finalPhase(result: SourceResult): MigrationPhase {
+  if (result.type === 'moved') return 'completed';
+  return result.error.code === 'ERR_DWCP_CANCELLED' ? 'cancelled' : 'failed';
+}
