@@ -22,7 +22,10 @@ export function setUp({ tests = false } = {}) {
       env: { ...process.env, JOBS: 'max', MAKEFLAGS: `-j${2}` },
     }),
   );
-  if (existsSync(join(root, 'bench/peers/landing.cc'))) {
+  if (
+    existsSync(join(root, 'bench/peers/landing.cc')) &&
+    existsSync(join(root, 'native/memory/page_kernels.cc'))
+  ) {
     step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
   }
   step('TypeScript', ['src', 'sim', 'bench', 'test', 'tsconfig.json', 'proto'], 'dist/src', () =>
