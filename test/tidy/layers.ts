@@ -12,7 +12,10 @@ const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
   ['src/storage', ['src/util', 'src/ports', 'src/protocols', '#wire']],
   ['src/native', ['src/util', 'src/ports']],
   ['src/native-engine', ['src/util', 'src/ports', 'src/native']],
-  ['src/transports', ['src/util', 'src/ports', 'src/native', 'src/native-engine', 'src/identity', '#wire']],
+  [
+    'src/transports',
+    ['src/util', 'src/ports', 'src/native', 'src/native-engine', 'src/identity', '#wire'],
+  ],
   ['src/hypervisors', ['src/util', 'src/ports', 'src/native', '#wire']],
   ['src/identity', ['src/util', 'src/ports']],
   ['src/system', ['src/util', 'src/ports']],
