@@ -154,6 +154,10 @@ class SimStream implements BulkStream, SimConnection {
     this.#network.deliver(this.a, this.b, () => {
       timeout.cancel();
       if (this.#closed) return;
+      if (this.#network.listenerAt(dial.address) !== listener) {
+        this.#end(refused(this.remote));
+        return;
+      }
       const other = new SimStream(this.#network, listener.nodeId, null);
       other.b = this.a;
       other.#other = this;

@@ -9,6 +9,7 @@ import { claimedNode } from '../protocols/link/stream-join.ts';
 import type { Outcome } from '../util/errors.ts';
 import { BulkInbox } from './bulk-inbox.ts';
 import { type LinkMessage, linkActor } from './link.ts';
+import { OwnedControl } from './owned-control.ts';
 import type { LinksOptions } from './spawn-links.ts';
 import type { ActorContext, ActorRef, SpawnOptions } from './system.ts';
 
@@ -46,14 +47,16 @@ type Context = ActorContext<TransportMessage>;
 
 class Transport {
   readonly #options: LinksOptions;
+  readonly #control: OwnedControl;
   readonly #links = new Map<string, ActorRef<LinkMessage>>();
   readonly #strangers = new Map<number, BulkInbox>();
-  #listener: ControlListener | null = null;
   #bulkPort = 0;
   #streams = 0;
 
   constructor(options: LinksOptions) {
-    this.#options = options;
+    this.#control = new OwnedControl(options.control);
+    // Links dial through it as well, so that the sockets have one owner.
+    this.#options = { ...options, control: this.#control };
   }
 
   start(context: Context): void {
@@ -79,7 +82,7 @@ class Transport {
   }
 
   close(): void {
-    this.#listener?.close();
+    this.#control.close();
     for (const inbox of this.#strangers.values()) inbox.stream.close();
     this.#options.bulk.close();
   }
@@ -115,7 +118,6 @@ class Transport {
       context.stop(context.self);
       return;
     }
-    this.#listener = outcome.value;
     const incarnation = random.bytes(INCARNATION_BYTES);
     for (const peer of peers) {
       const options = { links: this.#options, peer, incarnation, bulkPort: this.#bulkPort };

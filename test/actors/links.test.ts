@@ -246,3 +246,17 @@ onWorld('a node that is not in the configuration is turned away', async (world) 
   assert.equal(a.reports.length, 0);
   assert.ok(c.reports.every(({ type }) => type === 'linkDown'));
 });
+
+test('a node stopped at any instant leaves no connection and no timer behind', async () => {
+  for (let stepMs = 0; stepMs < 16; stepMs += 1) {
+    const world = new World();
+    world.start('a', ['b']);
+    world.start('b', ['a']);
+    await world.run(stepMs * 500);
+    await world.crash(stepMs % 2 === 0 ? 'a' : 'b');
+    await world.run(3000);
+    await world.stop();
+    await world.run(6 * SECOND_US);
+    assert.equal(world.clock.armed, 0, `after ${stepMs / 2} ms`);
+  }
+});
