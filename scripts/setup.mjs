@@ -15,7 +15,8 @@ export function setUp({ tests = false } = {}) {
   step('npm packages', ['package-lock.json'], 'node_modules', () =>
     run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
   );
-  step('wire types', ['proto', 'package-lock.json'], 'build/wire/wire.d.ts', generateWire);
+  const wireInputs = ['proto', 'package-lock.json', 'scripts/setup.mjs'];
+  step('wire types', wireInputs, 'build/wire/wire.d.ts', generateWire);
   step('native addon', ['native', 'package-lock.json'], 'native/build/Release/dwcp.node', () =>
     run('npx', ['--no-install', 'node-gyp', '-C', 'native', 'rebuild', '--loglevel=error'], {
       quiet: true,
@@ -51,6 +52,12 @@ function generateWire() {
     ...['--no-install', 'pbjs', '-t', 'static-module', '-w', 'es6', '--es6', '-p', 'proto'],
     ...[...flags, '-o', 'build/wire/wire.js', ...protos],
   ]);
+  // 64-bit fields are numbers at run time too: --force-number alone changes only the types.
+  const wire = readFileSync(join(root, 'build/wire/wire.js'), 'utf8');
+  const load = 'import $protobuf from "protobufjs/minimal.js";';
+  if (!wire.includes(load)) throw new Error('pbjs no longer writes the import that we extend');
+  const numbers = `${load}\n$protobuf.util.Long = null;\n$protobuf.configure();`;
+  writeFileSync(join(root, 'build/wire/wire.js'), wire.replace(load, () => numbers));
   run('npx', ['--no-install', 'pbts', '-o', 'build/wire/wire.d.ts', 'build/wire/wire.js']);
 }
 

@@ -3,7 +3,16 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { DwcpError } from '../util/errors.ts';
+import { addAgentCommand } from './commands/agent.ts';
+import { addBenchCommand } from './commands/bench.ts';
+import { addCancelCommand } from './commands/cancel.ts';
+import { addDemoCommand } from './commands/demo.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
+import { addKeysCommands } from './commands/keys.ts';
+import { addMigrateCommand } from './commands/migrate.ts';
+import { addMigrationsCommand } from './commands/migrations.ts';
+import { addStatusCommand } from './commands/status.ts';
+import { addVmCommands } from './commands/vm.ts';
 import { exitCodeOf, printFailure } from './output.ts';
 
 /** Sets `process.exitCode`: 0 success, 1 failure, 2 wrong usage. */
@@ -26,7 +35,16 @@ export function buildProgram(): Command {
     .showHelpAfterError(false)
     .exitOverride()
     .configureOutput({ outputError: () => {} });
+  addDemoCommand(program);
+  addAgentCommand(program);
+  addStatusCommand(program);
+  addVmCommands(program);
+  addMigrateCommand(program);
+  addCancelCommand(program);
+  addMigrationsCommand(program);
   addDoctorCommand(program);
+  addBenchCommand(program);
+  addKeysCommands(program);
   return program;
 }
 

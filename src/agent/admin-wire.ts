@@ -1,0 +1,134 @@
+/** Between the node's own types and the Admin messages. Absent on the wire is null here. */
+import type { dwcp } from '#wire';
+import type {
+  GuestStatus,
+  MigrationProgress,
+  MigrationReceipt,
+  MigrationStatus,
+  PeerStatus,
+} from '../node.ts';
+
+/** What `Status` answers. */
+export interface AgentStatus {
+  readonly node: string;
+  readonly controlPort: number;
+  readonly bulkPort: number;
+  readonly uptimeMs: number;
+  readonly guests: readonly GuestStatus[];
+  readonly peers: readonly PeerStatus[];
+}
+
+export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties {
+  return { ...status, guests: [...status.guests], peers: [...status.peers] };
+}
+
+export function statusFromWire(wire: dwcp.AdminStatus): AgentStatus {
+  return {
+    node: wire.node,
+    controlPort: wire.controlPort,
+    bulkPort: wire.bulkPort,
+    uptimeMs: wire.uptimeMs,
+    guests: wire.guests.map(guestFromWire),
+    peers: wire.peers.map(peerFromWire),
+  };
+}
+
+export function guestFromWire(wire: dwcp.AdminGuest.$Properties): GuestStatus {
+  const workload = wire.workload ?? null;
+  return {
+    name: wire.name ?? '',
+    kind: wire.kind === 'qemu' ? 'qemu' : 'memory',
+    state: (wire.state ?? 'outcomeUnknown') as GuestStatus['state'],
+    memoryBytes: wire.memoryBytes ?? 0,
+    pid: wire.pid ?? 0,
+    migrationId: wire.migrationId || null,
+    epoch: wire.epoch ?? 0,
+    workload: workload && {
+      operations: workload.operations ?? 0,
+      longestGapMs: workload.longestGapMs ?? 0,
+      invariantHeld: workload.invariantHeld ?? false,
+      dirtyBytesPerSec: workload.dirtyBytesPerSec ?? 0,
+      askedDirtyBytesPerSec: workload.askedDirtyBytesPerSec ?? 0,
+    },
+  };
+}
+
+function peerFromWire(wire: dwcp.AdminPeer.$Properties): PeerStatus {
+  return {
+    id: wire.id ?? '',
+    connected: wire.connected ?? false,
+    streams: wire.streams ?? 0,
+    mode: 'datacenter',
+    wireBytesSent: wire.wireBytesSent ?? 0,
+    wireBytesReceived: wire.wireBytesReceived ?? 0,
+  };
+}
+
+export function progressToWire(progress: MigrationProgress): dwcp.AdminProgress.$Properties {
+  const { etaMs, ...rest } = progress;
+  return { ...rest, eta: etaMs && { lowMs: etaMs.low, highMs: etaMs.high } };
+}
+
+export function progressFromWire(wire: dwcp.AdminProgress.$Properties): MigrationProgress {
+  const eta = wire.eta ?? null;
+  return {
+    migrationId: wire.migrationId ?? '',
+    phase: (wire.phase ?? 'preflight') as MigrationProgress['phase'],
+    round: wire.round ?? 0,
+    totalBytes: wire.totalBytes ?? 0,
+    zeroPages: wire.zeroPages ?? 0,
+    rawPages: wire.rawPages ?? 0,
+    rawBytes: wire.rawBytes ?? 0,
+    wireBytes: wire.wireBytes ?? 0,
+    ackedBytes: wire.ackedBytes ?? 0,
+    remainingBytes: wire.remainingBytes ?? 0,
+    dirtyBytesPerSec: wire.dirtyBytesPerSec ?? 0,
+    goodputBytesPerSec: wire.goodputBytesPerSec ?? 0,
+    etaMs: eta && { low: eta.lowMs ?? 0, high: eta.highMs ?? 0 },
+    reason: wire.reason ?? '',
+  };
+}
+
+export function receiptFromWire(wire: dwcp.AdminReceipt.$Properties): MigrationReceipt {
+  return {
+    migrationId: wire.migrationId ?? '',
+    guest: wire.guest ?? '',
+    from: wire.from ?? '',
+    to: wire.to ?? '',
+    rounds: wire.rounds ?? 0,
+    totalMs: wire.totalMs ?? 0,
+    stoppedMs: wire.stoppedMs ?? 0,
+    wireBytes: wire.wireBytes ?? 0,
+    rawBytes: wire.rawBytes ?? 0,
+    zeroPages: wire.zeroPages ?? 0,
+    rawPages: wire.rawPages ?? 0,
+    comparedPages: wire.comparedPages ?? 0,
+    differentPages: wire.differentPages ?? 0,
+    verified: wire.verified ?? null,
+  };
+}
+
+export function migrationToWire(migration: MigrationStatus): dwcp.AdminMigration.$Properties {
+  return {
+    progress: progressToWire(migration),
+    guest: migration.guest,
+    from: migration.from,
+    to: migration.to,
+    side: migration.side,
+    errorCode: migration.error?.code ?? '',
+    errorMessage: migration.error?.message ?? '',
+    receipt: migration.receipt,
+  };
+}
+
+export function migrationFromWire(wire: dwcp.AdminMigration.$Properties): MigrationStatus {
+  return {
+    ...progressFromWire(wire.progress ?? {}),
+    guest: wire.guest ?? '',
+    from: wire.from ?? '',
+    to: wire.to ?? '',
+    side: wire.side === 'destination' ? 'destination' : 'source',
+    error: wire.errorCode ? { code: wire.errorCode, message: wire.errorMessage ?? '' } : null,
+    receipt: wire.receipt ? receiptFromWire(wire.receipt) : null,
+  };
+}

@@ -1,0 +1,43 @@
+/** `dwcp agent`: a host agent in the foreground, until a signal. Its guests live on. */
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { runAgent } from '../../agent/agent.ts';
+import { loadAgentConfig } from '../../agent/config.ts';
+import { makeGuest } from '../guest-options.ts';
+import { loadLibrary } from '../library.ts';
+import { addCommand, type JsonOption, printResult } from '../output.ts';
+
+export function addAgentCommand(program: Command): void {
+  addCommand(program, 'agent', 'a host agent, until a signal', 'dwcp agent --config agent.yaml')
+    .requiredOption('--config <file>', 'YAML; docs/agent.example.yaml is a complete example')
+    .action(async (options: JsonOption & { readonly config: string }) => {
+      const config = loadAgentConfig(options.config);
+      const logger = pino(
+        { level: config.log.level, base: { node: config.id } },
+        pino.destination({ dest: 2, sync: true }),
+      );
+      const library = await loadLibrary();
+      const agent = await runAgent(config, {
+        startNode: library.startNode,
+        makeGuest: (kind, name, json) => makeGuest(library, kind, name, json),
+        logger,
+      });
+      const { controlPort, bulkPort } = agent.node.address;
+      const { adminPort, metricsPort } = agent;
+      printResult(
+        options,
+        { type: 'ready', node: config.id, controlPort, bulkPort, adminPort, metricsPort },
+        `${config.id} is ready: control ${controlPort}, bulk ${bulkPort}, admin ${adminPort}, metrics ${metricsPort}`,
+      );
+      const signal = await firstSignal();
+      logger.info({ signal }, 'stopping; guests live on');
+      await agent.stop();
+      process.exit(0);
+    });
+}
+
+function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, resolve);
+  });
+}

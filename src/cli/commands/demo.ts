@@ -1,0 +1,87 @@
+/** `dwcp demo`: the main job on one machine, with nothing to install or configure. */
+import type { Command } from 'commander';
+import { DwcpError } from '../../util/errors.ts';
+import { formatBytes, formatRate, parseBytes } from '../../util/units.ts';
+import { type DemoCluster, startDemoCluster } from '../demo/cluster.ts';
+import { type DemoDocument, type DemoOptions, runDemo } from '../demo/scenario.ts';
+import { showMigration } from '../migration-display.ts';
+import { addCommand, type JsonOption, printResult } from '../output.ts';
+
+interface DemoCommandOptions extends JsonOption {
+  readonly guest: string;
+  readonly size: string;
+  readonly dirtyRate: string;
+  readonly mode: string;
+}
+
+export function addDemoCommand(program: Command): void {
+  addCommand(
+    program,
+    'demo',
+    'three agents on this machine, and a live guest moved from a to b',
+    'dwcp demo --size 512MiB --dirty-rate 200MiB/s',
+  )
+    .option('--guest <kind>', 'memory or qemu', 'memory')
+    .option('--size <bytes>', "the guest's memory", '1GiB')
+    .option('--dirty-rate <rate>', 'how fast the guest writes to distinct pages', '100MiB/s')
+    .option('--mode <mode>', 'datacenter', 'datacenter')
+    .action(demo);
+}
+
+async function demo(options: DemoCommandOptions): Promise<void> {
+  const say = (line: string) => process.stderr.write(`${line}\n`);
+  const wanted = demoOptions(options);
+  let cluster: DemoCluster | null = null;
+  let interrupted = false;
+  const onSignal = () => {
+    interrupted = true;
+    // Whatever is under way now fails on a closed agent, and the `finally` below cleans up.
+    void cluster?.stop();
+  };
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  const display = showMigration();
+  try {
+    cluster = await startDemoCluster();
+    const document = await runDemo(cluster, { ...wanted, say, onProgress: display.update });
+    display.stop();
+    printResult(options, document, describeDemo(document));
+    if (!document.verified || document.workload.invariantHeld === false) process.exitCode = 1;
+  } catch (error) {
+    if (!interrupted) throw error;
+    throw new DwcpError('ERR_DWCP_CANCELLED', 'the demo was interrupted', { cause: error });
+  } finally {
+    display.stop();
+    await cluster?.stop();
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
+}
+
+function demoOptions(options: DemoCommandOptions): Omit<DemoOptions, 'say' | 'onProgress'> {
+  const { guest, mode } = options;
+  if (guest !== 'memory' && guest !== 'qemu') throw wrong('--guest', guest, 'memory, qemu');
+  if (mode !== 'datacenter') throw wrong('--mode', mode, 'datacenter');
+  const memoryBytes = parseBytes(options.size);
+  if (memoryBytes < 2 ** 20) throw wrong('--size', options.size, '1MiB or more');
+  return { guest, mode, memoryBytes, dirtyBytesPerSec: parseBytes(options.dirtyRate) };
+}
+
+function wrong(option: string, value: string, allowed: string): DwcpError {
+  return new DwcpError('ERR_DWCP_USAGE', `${option} cannot be "${value}"`, {
+    hint: `Allowed: ${allowed}.`,
+  });
+}
+
+function describeDemo(document: DemoDocument): string {
+  const { workload, owner, pages } = document;
+  const invariant = { true: 'held', false: 'BROKEN', null: 'unknown' }[
+    `${workload.invariantHeld}` as 'true' | 'false' | 'null'
+  ];
+  return [
+    `moved      ${document.guest} guest of ${formatBytes(document.memoryBytes)}, ${owner.before} -> ${owner.after} (epoch ${owner.epoch})`,
+    `total      ${(document.totalMs / 1000).toFixed(2)} s, ${document.rounds} rounds, ${formatRate(document.goodputBytesPerSec)}`,
+    `downtime   ${document.downtimeMs.toFixed(1)} ms, seen by the guest`,
+    `sent       ${formatBytes(document.wireBytes)} (${pages.raw} raw pages, ${pages.zero} zero pages)`,
+    `workload   ${workload.operationsBefore} -> ${workload.operationsAfter} operations, invariant ${invariant}`,
+    `verified   ${document.verified ? 'yes, page by page' : 'NO'}`,
+  ].join('\n');
+}

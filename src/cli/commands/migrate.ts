@@ -1,0 +1,77 @@
+import type { Command } from 'commander';
+import type { MigrateOptions, MigrationReceipt } from '../../node.ts';
+import { DwcpError } from '../../util/errors.ts';
+import { formatBytes, parseBytes } from '../../util/units.ts';
+import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
+import { showMigration } from '../migration-display.ts';
+import { addCommand } from '../output.ts';
+
+interface MigrateCommandOptions extends ConnectionOptions {
+  readonly to: string;
+  readonly maxDowntime?: string;
+  readonly maxBandwidth?: string;
+  readonly verify?: string;
+}
+
+export function addMigrateCommand(program: Command): void {
+  const command = addCommand(
+    program,
+    'migrate <vm>',
+    'move a running guest to another node',
+    'dwcp migrate vm1 --to host-b --max-bandwidth 1Gbit/s --config agent.yaml',
+  )
+    .requiredOption('--to <node>', 'where to')
+    .option('--max-downtime <ms>', 'how long it may stand still, in milliseconds')
+    .option('--max-bandwidth <rate>', 'such as 100MiB/s')
+    .option('--verify <mode>', 'after, strict or off');
+  addConnectionOptions(command).action(async (vm: string, options: MigrateCommandOptions) => {
+    const display = options.json ? null : showMigration();
+    try {
+      const receipt = await withAgent(options, (client) =>
+        client.migrate(vm, migrateOptions(options), (progress) => {
+          if (display === null) process.stdout.write(`${JSON.stringify({ progress })}\n`);
+          else display.update(progress);
+        }),
+      );
+      display?.stop();
+      process.stdout.write(
+        options.json ? `${JSON.stringify({ receipt })}\n` : `${describeReceipt(receipt)}\n`,
+      );
+    } finally {
+      display?.stop();
+    }
+  });
+}
+
+function migrateOptions(options: MigrateCommandOptions): MigrateOptions {
+  const { to, maxDowntime, maxBandwidth, verify } = options;
+  if (verify !== undefined && verify !== 'after' && verify !== 'strict' && verify !== 'off') {
+    throw new DwcpError('ERR_DWCP_USAGE', `--verify cannot be "${verify}"`, {
+      hint: 'Use after, strict or off.',
+    });
+  }
+  const maxDowntimeMs = Number(maxDowntime ?? 0);
+  if (!Number.isSafeInteger(maxDowntimeMs) || maxDowntimeMs < 0) {
+    throw new DwcpError('ERR_DWCP_USAGE', `--max-downtime cannot be "${maxDowntime}"`, {
+      hint: 'Give whole milliseconds, such as 300.',
+    });
+  }
+  return {
+    to,
+    ...(maxDowntime === undefined ? {} : { maxDowntimeMs }),
+    ...(maxBandwidth === undefined ? {} : { maxBandwidth: parseBytes(maxBandwidth) }),
+    ...(verify === undefined ? {} : { verify }),
+  };
+}
+
+function describeReceipt(receipt: MigrationReceipt): string {
+  const verdict =
+    receipt.verified === null
+      ? 'not verified (off)'
+      : `${receipt.comparedPages} pages compared, ${receipt.differentPages} differ`;
+  return [
+    `${receipt.guest} moved ${receipt.from} -> ${receipt.to} in ${(receipt.totalMs / 1000).toFixed(2)} s`,
+    `${receipt.rounds} rounds, stopped ${receipt.stoppedMs.toFixed(1)} ms, ${formatBytes(receipt.wireBytes)} on the wire`,
+    verdict,
+  ].join('\n');
+}

@@ -1,0 +1,178 @@
+/**
+ * Three agents as three processes on this machine, with throw-away keys in a temporary directory.
+ * `stop` leaves nothing behind: no process, no guest, no file.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { AdminClient } from '../../agent/admin-client.ts';
+import { type Authority, createAuthority, issueNode } from '../../identity/authority.ts';
+import { saveNode } from '../../identity/files.ts';
+import { DwcpError } from '../../util/errors.ts';
+
+const BIN = fileURLToPath(new URL('../../../../bin/dwcp.js', import.meta.url));
+const READY_WITHIN_MS = 30_000;
+const EXIT_WITHIN_MS = 3_000;
+/** Last lines of an agent's log that explain why it did not start. */
+const LOG_LINES_KEPT = 20;
+const NODES = ['a', 'b', 'c'] as const;
+
+export interface DemoCluster {
+  readonly directory: string;
+  readonly clients: ReadonlyMap<string, AdminClient>;
+  stop(): Promise<void>;
+}
+
+interface Agent {
+  readonly process: ChildProcess;
+  readonly log: string[];
+}
+
+export async function startDemoCluster(): Promise<DemoCluster> {
+  const directory = mkdtempSync(join(tmpdir(), 'dwcp-demo-'));
+  const clients = new Map<string, AdminClient>();
+  const agents: Agent[] = [];
+  const stop = async () => {
+    for (const client of clients.values()) client.close();
+    await Promise.all(agents.map(stopAgent));
+    killLeftovers(directory);
+    rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+  };
+  try {
+    const authority = await createAuthority();
+    const operator = await issueNode(authority, 'operator');
+    const ports = await freePorts(NODES.length * 2);
+    const addressOf = (index: number) => `127.0.0.1:${ports[index]}`;
+    const ready = await Promise.all(
+      NODES.map(async (id, index) => {
+        const peers = NODES.flatMap((peer, at) =>
+          peer === id ? [] : [{ id: peer, address: addressOf(at) }],
+        );
+        const config = await writeConfig(directory, authority, id, {
+          listen: addressOf(index),
+          admin: { listen: addressOf(index + NODES.length), operators: ['operator'] },
+          peers,
+        });
+        const agent = spawnAgent(config);
+        agents.push(agent);
+        await agentReady(id, agent);
+        return ports[index + NODES.length] ?? 0;
+      }),
+    );
+    NODES.forEach((id, index) => {
+      const address = { host: '127.0.0.1', port: ready[index] ?? 0 };
+      clients.set(id, new AdminClient({ address, identity: operator, expectedNode: id }));
+    });
+    return { directory, clients, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function writeConfig(
+  directory: string,
+  authority: Authority,
+  id: string,
+  settings: object,
+): Promise<string> {
+  const identity = saveNode(join(directory, id), await issueNode(authority, id));
+  const file = join(directory, `${id}.yaml`);
+  const document = {
+    id,
+    ...settings,
+    dataDir: join(directory, id, 'data'),
+    identity,
+    metrics: { listen: '127.0.0.1:0' },
+    log: { level: 'warn' },
+  };
+  writeFileSync(file, stringify(document));
+  return file;
+}
+
+function spawnAgent(config: string): Agent {
+  // Only ours: an operator's DWCP_ variables would override what the demo just wrote.
+  const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('DWCP_'));
+  const child = spawn(process.execPath, [BIN, 'agent', '--json', '--config', config], {
+    env: { ...Object.fromEntries(clean), DWCP_NO_SETUP: '1' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A Ctrl-C in the terminal is the demo's to handle: it stops its agents in order.
+    detached: true,
+  });
+  const log: string[] = [];
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    log.push(line);
+    if (log.length > LOG_LINES_KEPT) log.shift();
+    process.stderr.write(`${line}\n`);
+  });
+  return { process: child, log };
+}
+
+function agentReady(id: string, agent: Agent): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refuse = (why: string) =>
+      reject(
+        new DwcpError('ERR_DWCP_PEER_UNREACHABLE', `agent ${id} ${why}: ${agent.log.join(' | ')}`, {
+          hint: '"dwcp doctor" says what this machine lacks.',
+        }),
+      );
+    const timer = setTimeout(() => refuse('did not get ready'), READY_WITHIN_MS);
+    agent.process.once('exit', (code, signal) => {
+      clearTimeout(timer);
+      refuse(`ended with ${signal ?? code}`);
+    });
+    agent.process.stdout?.once('data', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+async function stopAgent(agent: Agent): Promise<void> {
+  const child = agent.process;
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => child.kill('SIGKILL'), EXIT_WITHIN_MS);
+    child.once('exit', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    child.kill('SIGTERM');
+  });
+}
+
+/** Guests outlive agents by design; those of the demo name its directory on their command line. */
+function killLeftovers(directory: string): void {
+  for (const entry of readdirSync('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    try {
+      const words = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
+      if (words.includes(`${directory}/`)) process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended meanwhile, or is not ours to look at.
+    }
+  }
+}
+
+async function freePorts(count: number): Promise<readonly number[]> {
+  // All held at once, so that no two are the same.
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((resolve, reject) => {
+          server.once('error', reject);
+          server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+        }),
+    ),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

@@ -1,0 +1,153 @@
+/** What the demo does with its three agents, and the document that it ends with. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { GuestStatus, MigrationProgress, MigrationReceipt } from '../../node.ts';
+import { DwcpError } from '../../util/errors.ts';
+import type { DemoCluster } from './cluster.ts';
+
+const GUEST = 'demo';
+const LINK_WITHIN_MS = 20_000;
+const POLL_MS = 50;
+/** How long the guest works before and after its move. */
+const WORK_MS = 1_000;
+
+export interface DemoOptions {
+  readonly guest: 'memory' | 'qemu';
+  readonly memoryBytes: number;
+  readonly dirtyBytesPerSec: number;
+  readonly mode: 'datacenter';
+  readonly say: (line: string) => void;
+  readonly onProgress: (progress: MigrationProgress) => void;
+}
+
+/** Stable: design section 9. Times are fractions of milliseconds where the clock gives them. */
+export interface DemoDocument {
+  readonly guest: 'memory' | 'qemu';
+  readonly mode: string;
+  readonly memoryBytes: number;
+  readonly rounds: number;
+  readonly totalMs: number;
+  readonly downtimeMs: number;
+  readonly wireBytes: number;
+  readonly rawBytes: number;
+  readonly goodputBytesPerSec: number;
+  readonly pages: {
+    readonly zero: number;
+    readonly duplicate: number;
+    readonly delta: number;
+    readonly compressed: number;
+    readonly raw: number;
+  };
+  readonly workload: {
+    readonly operationsBefore: number;
+    readonly operationsAfter: number;
+    readonly longestGapMs: number;
+    /** Null where the guest cannot tell. */
+    readonly invariantHeld: boolean | null;
+  };
+  readonly owner: { readonly before: string; readonly after: string; readonly epoch: number };
+  readonly verified: boolean;
+}
+
+export async function runDemo(cluster: DemoCluster, options: DemoOptions): Promise<DemoDocument> {
+  const source = clientOf(cluster, 'a');
+  options.say('three agents run: a, b, c');
+  const { guest: kind, memoryBytes, dirtyBytesPerSec } = options;
+  await source.startGuest(kind, GUEST, { memoryBytes, dirtyBytesPerSec });
+  const mode = await linkMode(cluster, 'a', 'b');
+  options.say(`guest "${GUEST}" works on a; moving it to b`);
+  await delay(WORK_MS);
+  const before = await theOwner(cluster);
+  const receipt = await source.migrate(GUEST, { to: 'b' }, options.onProgress);
+  const resumed = await theOwner(cluster);
+  await delay(WORK_MS);
+  const after = await theOwner(cluster);
+  requireProgress(resumed.guest, after.guest);
+  return describe(options, mode, receipt, before, after);
+}
+
+interface Owner {
+  readonly node: string;
+  readonly guest: GuestStatus;
+}
+
+/** Asks every agent, and refuses any answer but exactly one host that runs the guest. */
+async function theOwner(cluster: DemoCluster): Promise<Owner> {
+  const owners: Owner[] = [];
+  for (const [node, client] of cluster.clients) {
+    for (const guest of await client.guests()) {
+      if (guest.name === GUEST && guest.state === 'running') owners.push({ node, guest });
+    }
+  }
+  const [owner] = owners;
+  if (owner !== undefined && owners.length === 1) return owner;
+  const where = owners.map((each) => each.node).join(', ') || 'nowhere';
+  throw new DwcpError(
+    'ERR_DWCP_GUEST_STATE',
+    `the guest must run on one host, it runs on: ${where}`,
+  );
+}
+
+function requireProgress(resumed: GuestStatus, after: GuestStatus): void {
+  if (resumed.workload === null || after.workload === null) return;
+  if (after.workload.operations > resumed.workload.operations) return;
+  throw new DwcpError(
+    'ERR_DWCP_GUEST_FAILED',
+    `the guest stands still after its move at ${after.workload.operations} operations`,
+  );
+}
+
+function describe(
+  options: DemoOptions,
+  mode: string,
+  receipt: MigrationReceipt,
+  before: Owner,
+  after: Owner,
+): DemoDocument {
+  const workload = after.guest.workload;
+  return {
+    guest: options.guest,
+    mode,
+    memoryBytes: after.guest.memoryBytes,
+    rounds: receipt.rounds,
+    totalMs: receipt.totalMs,
+    // As the guest's own clock saw it, where it has one.
+    downtimeMs: workload?.longestGapMs ?? receipt.stoppedMs,
+    wireBytes: receipt.wireBytes,
+    rawBytes: receipt.rawBytes,
+    goodputBytesPerSec: Math.round(receipt.rawBytes / (receipt.totalMs / 1000)),
+    pages: {
+      zero: receipt.zeroPages,
+      duplicate: 0,
+      delta: 0,
+      compressed: 0,
+      raw: receipt.rawPages,
+    },
+    workload: {
+      operationsBefore: before.guest.workload?.operations ?? 0,
+      operationsAfter: workload?.operations ?? 0,
+      longestGapMs: workload?.longestGapMs ?? receipt.stoppedMs,
+      invariantHeld: workload?.invariantHeld ?? null,
+    },
+    owner: { before: before.node, after: after.node, epoch: after.guest.epoch },
+    verified: receipt.verified === true,
+  };
+}
+
+async function linkMode(cluster: DemoCluster, from: string, to: string): Promise<string> {
+  const deadlineMs = performance.now() + LINK_WITHIN_MS;
+  while (performance.now() < deadlineMs) {
+    const { peers } = await clientOf(cluster, from).status();
+    const peer = peers.find((each) => each.id === to && each.connected);
+    if (peer !== undefined) return peer.mode;
+    await delay(POLL_MS);
+  }
+  throw new DwcpError('ERR_DWCP_PEER_UNREACHABLE', `${from} and ${to} did not find each other`, {
+    hint: "The agents' log above says why.",
+  });
+}
+
+function clientOf(cluster: DemoCluster, node: string) {
+  const client = cluster.clients.get(node);
+  if (client === undefined) throw new DwcpError('ERR_DWCP_PEER_UNKNOWN', `no agent ${node}`);
+  return client;
+}

@@ -1,0 +1,138 @@
+/** A node whose every figure a test sets: what is exported must come from there. */
+import { Subject } from 'rxjs';
+import type {
+  DwcpNode,
+  GuestHandle,
+  GuestStatus,
+  MigrateOptions,
+  MigrationProgress,
+  MigrationReceipt,
+  MigrationSession,
+  MigrationStatus,
+  NodeEvent,
+  PeerStatus,
+} from '../../src/node.ts';
+import { DwcpError } from '../../src/util/errors.ts';
+
+export const RECEIPT: MigrationReceipt = {
+  migrationId: 'm1',
+  guest: 'vm1',
+  from: 'a',
+  to: 'b',
+  rounds: 3,
+  totalMs: 1234.5,
+  stoppedMs: 41.5,
+  wireBytes: 5_000,
+  rawBytes: 4_096,
+  zeroPages: 7,
+  rawPages: 1,
+  comparedPages: 8,
+  differentPages: 0,
+  verified: true,
+};
+
+export const STATUS: MigrationStatus = {
+  migrationId: 'm1',
+  phase: 'precopy',
+  round: 2,
+  totalBytes: 1 << 20,
+  goodputBytesPerSec: 12.5,
+  etaMs: { low: 10.5, high: 20.5 },
+  reason: 'converging',
+  zeroPages: 1,
+  rawPages: 2,
+  rawBytes: 8192,
+  wireBytes: 9000,
+  ackedBytes: 8192,
+  remainingBytes: 4096,
+  dirtyBytesPerSec: 99.5,
+  guest: 'vm1',
+  from: 'a',
+  to: 'b',
+  side: 'source',
+  error: null,
+  receipt: null,
+};
+
+export class FakeNode implements DwcpNode {
+  readonly id = 'a';
+  readonly address = { controlPort: 7000, bulkPort: 7001 };
+  readonly events$: Subject<NodeEvent> = new Subject();
+  readonly calls: unknown[][] = [];
+  guestList: GuestStatus[] = [
+    {
+      name: 'vm1',
+      kind: 'memory',
+      state: 'running',
+      memoryBytes: 1 << 30,
+      pid: 42,
+      migrationId: null,
+      epoch: 5,
+      workload: {
+        operations: 777,
+        longestGapMs: 12.5,
+        invariantHeld: true,
+        dirtyBytesPerSec: 1.5,
+        askedDirtyBytesPerSec: 2.5,
+      },
+    },
+  ];
+  peerList: PeerStatus[] = [
+    {
+      id: 'b',
+      connected: true,
+      streams: 6,
+      mode: 'datacenter',
+      wireBytesSent: 111,
+      wireBytesReceived: 222,
+    },
+  ];
+  migrationList: MigrationStatus[] = [STATUS];
+  refusal: DwcpError | null = null;
+
+  adopt(guest: GuestHandle): Promise<string> {
+    this.calls.push(['adopt', guest.name]);
+    return Promise.resolve(guest.name);
+  }
+  guests(): readonly GuestStatus[] {
+    return this.guestList;
+  }
+  peers(): readonly PeerStatus[] {
+    return this.peerList;
+  }
+  migrate(guestName: string, options: MigrateOptions): MigrationSession {
+    this.calls.push(['migrate', guestName, options]);
+    const progress$ = new Subject<MigrationProgress>();
+    const done = new Promise<MigrationReceipt>((resolve, reject) => {
+      setImmediate(() => {
+        progress$.next(STATUS);
+        if (this.refusal === null) resolve(RECEIPT);
+        else reject(this.refusal);
+      });
+    });
+    return { id: 'm1', progress$, done, cancel: () => {} };
+  }
+  migrations(): readonly MigrationStatus[] {
+    return this.migrationList;
+  }
+  cancel(migrationId: string): Promise<void> {
+    this.calls.push(['cancel', migrationId]);
+    if (migrationId === 'm1') return Promise.resolve();
+    return Promise.reject(
+      new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', `no migration ${migrationId}`, { hint: 'List.' }),
+    );
+  }
+  claim(guestName: string, operator: string): Promise<void> {
+    this.calls.push(['claim', guestName, operator]);
+    return Promise.resolve();
+  }
+  setMaxBandwidth(peer: string, bytesPerSec: number): void {
+    this.calls.push(['setMaxBandwidth', peer, bytesPerSec]);
+  }
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+}

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startMetricsServer } from '../../src/agent/metrics-server.ts';
+import { DwcpError } from '../../src/util/errors.ts';
+import { FakeNode, RECEIPT, STATUS } from './fake-node.ts';
+
+async function scrape(port: number): Promise<ReadonlyMap<string, number>> {
+  const response = await fetch(`http://127.0.0.1:${port}/metrics`);
+  assert.equal(response.status, 200);
+  const lines = (await response.text()).split('\n').filter((line) => line.startsWith('dwcp_'));
+  return new Map(
+    lines.map((line) => {
+      const blank = line.lastIndexOf(' ');
+      return [line.slice(0, blank), Number(line.slice(blank + 1))];
+    }),
+  );
+}
+
+/** Every series that this agent may export, with the value its producer was given below. */
+const EXPECTED: readonly (readonly [string, number])[] = [
+  ['dwcp_guests{state="running"}', 1],
+  ['dwcp_guests{state="paused"}', 0],
+  ['dwcp_guests{state="fenced"}', 0],
+  ['dwcp_guests{state="incoming"}', 0],
+  ['dwcp_guests{state="outcomeUnknown"}', 0],
+  ['dwcp_guest_memory_bytes{guest="vm1"}', 1 << 30],
+  ['dwcp_guest_epoch{guest="vm1"}', 5],
+  ['dwcp_guest_operations{guest="vm1"}', 777],
+  ['dwcp_guest_longest_gap_seconds{guest="vm1"}', 0.0125],
+  ['dwcp_link_connected{peer="b"}', 1],
+  ['dwcp_link_streams{peer="b"}', 6],
+  ['dwcp_link_sent_bytes{peer="b"}', 111],
+  ['dwcp_link_received_bytes{peer="b"}', 222],
+  ['dwcp_link_mode{peer="b",mode="datacenter"}', 1],
+  ['dwcp_migrations_running{side="source"}', 1],
+  ['dwcp_migrations_running{side="destination"}', 0],
+  ['dwcp_migration_round{migration="m1",guest="vm1"}', 2],
+  ['dwcp_migration_remaining_bytes{migration="m1",guest="vm1"}', 4096],
+  ['dwcp_migration_dirty_bytes_per_second{migration="m1",guest="vm1"}', 99.5],
+  ['dwcp_migration_goodput_bytes_per_second{migration="m1",guest="vm1"}', 12.5],
+  ['dwcp_migrations_finished_total{side="source",outcome="completed"}', 1],
+  ['dwcp_migration_stopped_seconds_sum', 0.0415],
+  ['dwcp_migration_stopped_seconds_count', 1],
+  ['dwcp_link_changes_total{peer="b",change="peerUp"}', 1],
+  ['dwcp_faults_total{code="ERR_DWCP_CORRUPT"}', 2],
+];
+
+test('every exported series has a producer, and no other series is exported', async () => {
+  const node = new FakeNode();
+  const server = await startMetricsServer(node, { host: '127.0.0.1', port: 0 });
+  try {
+    const completed = { ...STATUS, phase: 'completed', receipt: RECEIPT } as const;
+    node.events$.next({ type: 'migration', status: completed });
+    // The same end told twice is one migration.
+    node.events$.next({ type: 'migration', status: completed });
+    node.events$.next({ type: 'peerUp', peer: 'b', detail: '' });
+    for (const message of ['one', 'two']) {
+      node.events$.next({ type: 'fault', error: new DwcpError('ERR_DWCP_CORRUPT', message) });
+    }
+    const series = await scrape(server.port);
+    for (const [name, value] of EXPECTED) assert.equal(series.get(name), value, name);
+    const known = new Set(EXPECTED.map(([name]) => name));
+    const others = [...series.keys()].filter(
+      (name) => !known.has(name) && !name.startsWith('dwcp_migration_stopped_seconds_bucket'),
+    );
+    assert.deepEqual(others, []);
+  } finally {
+    await server.close();
+  }
+});
+
+test('a guest that left and a migration that ended leave no stale series', async () => {
+  const node = new FakeNode();
+  const server = await startMetricsServer(node, { host: '127.0.0.1', port: 0 });
+  try {
+    await scrape(server.port);
+    node.guestList = [];
+    node.migrationList = [{ ...STATUS, phase: 'completed' }];
+    const names = [...(await scrape(server.port)).keys()];
+    assert.deepEqual(
+      names.filter((name) => name.includes('vm1')),
+      [],
+    );
+  } finally {
+    await server.close();
+  }
+});
+
+test('health names the node and its peers, and a taken port is a coded error', async () => {
+  const node = new FakeNode();
+  const server = await startMetricsServer(node, { host: '127.0.0.1', port: 0 });
+  try {
+    const response = await fetch(`http://127.0.0.1:${server.port}/health`);
+    assert.deepEqual(await response.json(), { ok: true, node: 'a', guests: 1, peers: { b: true } });
+    await assert.rejects(
+      startMetricsServer(node, { host: '127.0.0.1', port: server.port }),
+      (error) => error instanceof DwcpError && error.code === 'ERR_DWCP_LISTEN',
+    );
+  } finally {
+    await server.close();
+  }
+});
