@@ -1,0 +1,12 @@
+#include "binding/engine_binding.h"
+
+#include "binding/engine_wrap.h"
+
+namespace dwcp {
+
+void RegisterEngine(Napi::Env env, Napi::Object exports) {
+  exports.Set("Engine", EngineWrap::Define(env));
+  RegisterLinkCore(env, exports);
+}
+
+}  // namespace dwcp

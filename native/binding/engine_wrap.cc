@@ -1,0 +1,297 @@
+#include "binding/engine_wrap.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <linux/tcp.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "binding/page_set_wrap.h"
+#include "binding/region_wrap.h"
+
+namespace dwcp {
+namespace {
+
+constexpr int kTcpInfo = 11;        // TCP_INFO
+constexpr int kTcpCongestion = 13;  // TCP_CONGESTION
+
+int Int(const Napi::CallbackInfo& info, size_t index) {
+  return info[index].As<Napi::Number>().Int32Value();
+}
+
+uint64_t Wide(const Napi::CallbackInfo& info, size_t index) {
+  return static_cast<uint64_t>(info[index].As<Napi::Number>().Int64Value());
+}
+
+TransferName Name(const Napi::CallbackInfo& info, size_t index) {
+  return {Wide(info, index), info[index + 1].As<Napi::Number>().Uint32Value()};
+}
+
+Napi::Value ErrnoName(Napi::Env env, int error_number) {
+  if (error_number == 0) return env.Null();
+  const char* name = strerrorname_np(error_number);
+  return Napi::String::New(env, name == nullptr ? "UNKNOWN" : name);
+}
+
+Napi::Value Bytes(Napi::Env env, const std::vector<uint8_t>& bytes) {
+  return Napi::Buffer<uint8_t>::Copy(env, bytes.data(), bytes.size());
+}
+
+// A handle, or the errno name of why not.
+Napi::Value HandleOrErrno(Napi::Env env, int result) {
+  if (result < 0) return ErrnoName(env, -result);
+  return Napi::Number::New(env, result);
+}
+
+void Set(Napi::Object object, const char* name, uint64_t value) {
+  object.Set(name, Napi::Number::New(object.Env(), static_cast<double>(value)));
+}
+
+void Deliver(Napi::Env env, Napi::Function listener, Engine* engine) {
+  const std::vector<Event> events = engine->TakeEvents();
+  Napi::Array batch = Napi::Array::New(env, events.size());
+  for (uint32_t i = 0; i < events.size(); i++) {
+    const Event& event = events[i];
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("type", event.type);
+    object.Set("id", event.id);
+    object.Set("code", event.code);
+    object.Set("message", event.message);
+    object.Set("errno", ErrnoName(env, event.error_number));
+    object.Set("bytes", Bytes(env, event.bytes));
+    object.Set("challenge", Bytes(env, event.challenge));
+    batch.Set(i, object);
+  }
+  if (events.size() > 0) listener.Call({batch});
+}
+
+}  // namespace
+
+Napi::Function EngineWrap::Define(Napi::Env env) {
+  return DefineClass(env, "Engine",
+                     {InstanceMethod<&EngineWrap::Listen>("listen"),
+                      InstanceMethod<&EngineWrap::Dial>("dial"),
+                      InstanceMethod<&EngineWrap::SendJoin>("sendJoin"),
+                      InstanceMethod<&EngineWrap::Attach>("attach"),
+                      InstanceMethod<&EngineWrap::StreamInfo>("streamInfo"),
+                      InstanceMethod<&EngineWrap::CloseStream>("closeStream"),
+                      InstanceMethod<&EngineWrap::OpenLink>("openLink"),
+                      InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
+                      InstanceMethod<&EngineWrap::LinkCounters>("linkCounters"),
+                      InstanceMethod<&EngineWrap::CloseLink>("closeLink"),
+                      InstanceMethod<&EngineWrap::SendPages>("sendPages"),
+                      InstanceMethod<&EngineWrap::ReceivePages>("receivePages"),
+                      InstanceMethod<&EngineWrap::SendBatch>("sendBatch"),
+                      InstanceMethod<&EngineWrap::SendCounters>("sendCounters"),
+                      InstanceMethod<&EngineWrap::ReceiveCounters>("receiveCounters"),
+                      InstanceMethod<&EngineWrap::Digests>("digests"),
+                      InstanceMethod<&EngineWrap::CloseTransfer>("closeTransfer"),
+                      InstanceMethod<&EngineWrap::Close>("close")});
+}
+
+EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  notify_ = Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(), "dwcp engine",
+                                          0, 1);
+  // The queue's closure looks the engine up again: a late call after close finds it or nothing.
+  auto slot = std::make_shared<std::weak_ptr<Engine>>();
+  engine_ = std::make_shared<Engine>([notify = notify_, slot]() {
+    notify.NonBlockingCall([slot](Napi::Env env, Napi::Function listener) {
+      if (std::shared_ptr<Engine> engine = slot->lock()) Deliver(env, listener, engine.get());
+    });
+  });
+  *slot = engine_;
+  info.Env().AddCleanupHook([engine = std::weak_ptr<Engine>(engine_)]() {
+    if (std::shared_ptr<Engine> running = engine.lock()) running->Stop();
+  });
+}
+
+EngineWrap::~EngineWrap() { Stop(); }
+
+void EngineWrap::Stop() {
+  if (closed_) return;
+  closed_ = true;
+  engine_->Stop();
+  notify_.Release();
+}
+
+void EngineWrap::Close(const Napi::CallbackInfo&) { Stop(); }
+
+Napi::Value EngineWrap::Listen(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  return HandleOrErrno(info.Env(),
+                       engine_->Listen(info[0].As<Napi::String>().Utf8Value(), Int(info, 1)));
+}
+
+Napi::Value EngineWrap::Dial(const Napi::CallbackInfo& info) {
+  const std::string host = info[0].As<Napi::String>().Utf8Value();
+  const std::string local = info[2].As<Napi::String>().Utf8Value();
+  const std::string congestion = info[3].As<Napi::String>().Utf8Value();
+  Engine::Guard guard(engine_.get());
+  return HandleOrErrno(info.Env(),
+                       engine_->Dial(host, Int(info, 1), local, congestion, Wide(info, 4)));
+}
+
+void EngineWrap::SendJoin(const Napi::CallbackInfo& info) {
+  const auto message = info[1].As<Napi::Uint8Array>();
+  Engine::Guard guard(engine_.get());
+  Stream* stream = engine_->stream(Int(info, 0));
+  if (stream != nullptr) stream->SendJoin(message.Data(), message.ByteLength());
+}
+
+void EngineWrap::Attach(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Stream* stream = engine_->stream(Int(info, 0));
+  Link* link = engine_->link(Int(info, 1));
+  if (stream != nullptr && link != nullptr) stream->Attach(link);
+}
+
+Napi::Value EngineWrap::StreamInfo(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Stream* stream = engine_->stream(Int(info, 0));
+  if (stream == nullptr || stream->fd() < 0) return info.Env().Null();
+  tcp_info tcp{};
+  socklen_t size = sizeof tcp;
+  char congestion[16] = {};
+  socklen_t name_size = sizeof congestion - 1;
+  if (getsockopt(stream->fd(), IPPROTO_TCP, kTcpInfo, &tcp, &size) < 0) return info.Env().Null();
+  getsockopt(stream->fd(), IPPROTO_TCP, kTcpCongestion, congestion, &name_size);
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("congestionControl", static_cast<const char*>(congestion));
+  Set(out, "rttUs", tcp.tcpi_rtt);
+  Set(out, "rttVarUs", tcp.tcpi_rttvar);
+  Set(out, "congestionWindowBytes", uint64_t{tcp.tcpi_snd_cwnd} * tcp.tcpi_snd_mss);
+  Set(out, "retransmits", tcp.tcpi_total_retrans);
+  Set(out, "deliveryRateBytesPerSec", tcp.tcpi_delivery_rate);
+  Set(out, "bytesSent", tcp.tcpi_bytes_sent);
+  Set(out, "bytesReceived", tcp.tcpi_bytes_received);
+  // The kernel's word for unlimited is all ones: no number of ours.
+  Set(out, "pacingRateBytesPerSec",
+      tcp.tcpi_pacing_rate == ~uint64_t{0} ? 0 : uint64_t{tcp.tcpi_pacing_rate});
+  return out;
+}
+
+void EngineWrap::CloseStream(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Stream* stream = engine_->stream(Int(info, 0));
+  if (stream != nullptr) stream->Close("", "");
+}
+
+Napi::Value EngineWrap::OpenLink(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  const uint64_t window_bytes = Wide(info, 0);
+  const uint32_t chunk_bytes = info[1].As<Napi::Number>().Uint32Value();
+  return Napi::Number::New(info.Env(), engine_->OpenLink(window_bytes, chunk_bytes)->id());
+}
+
+void EngineWrap::SetMaxBandwidth(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  if (Link* link = engine_->link(Int(info, 0))) link->SetMaxBandwidth(Wide(info, 1));
+}
+
+Napi::Value EngineWrap::LinkCounters(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return info.Env().Null();
+  const struct LinkCounters& counters = link->counters();
+  Napi::Object out = Napi::Object::New(info.Env());
+  Set(out, "streams", link->streams().size());
+  Set(out, "wireBytesSent", counters.wire_bytes_sent);
+  Set(out, "wireBytesReceived", counters.wire_bytes_received);
+  Set(out, "chunksSent", counters.chunks_sent);
+  Set(out, "chunksReinjected", counters.chunks_reinjected);
+  Set(out, "chunksLanded", counters.chunks_landed);
+  Set(out, "chunksDuplicate", counters.chunks_duplicate);
+  Set(out, "chunksCorrupt", counters.chunks_corrupt);
+  Set(out, "stagingBytes", link->pool().bytes());
+  return out;
+}
+
+void EngineWrap::CloseLink(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  engine_->CloseLink(Int(info, 0));
+}
+
+Napi::Value EngineWrap::SendPages(const Napi::CallbackInfo& info) {
+  std::shared_ptr<Region> region = RegionWrap::From(info[3]).region();
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return HandleOrErrno(info.Env(), -EBADF);
+  const int handle = engine_->NextHandle();
+  const bool added = link->AddSender(std::make_unique<PageSender>(
+      link, handle, Name(info, 1), link->window_bytes(), std::move(region)));
+  return HandleOrErrno(info.Env(), added ? handle : -ENOSPC);
+}
+
+Napi::Value EngineWrap::ReceivePages(const Napi::CallbackInfo& info) {
+  std::shared_ptr<Region> region = RegionWrap::From(info[3]).region();
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return HandleOrErrno(info.Env(), -EBADF);
+  const int handle = engine_->NextHandle();
+  const bool added = link->AddReceiver(std::make_unique<PageReceiver>(
+      link, handle, Name(info, 1), link->window_bytes(), std::move(region)));
+  return HandleOrErrno(info.Env(), added ? handle : -ENOSPC);
+}
+
+Napi::Value EngineWrap::SendBatch(const Napi::CallbackInfo& info) {
+  PageSet& pages = PageSetWrap::From(info[1]).set();
+  Engine::Guard guard(engine_.get());
+  auto* sender = dynamic_cast<PageSender*>(engine_->sender(Int(info, 0)));
+  if (sender == nullptr) return HandleOrErrno(info.Env(), -EBADF);
+  if (pages.page_count() != sender->page_count()) return HandleOrErrno(info.Env(), -EINVAL);
+  return HandleOrErrno(info.Env(), sender->Send(pages) ? 0 : -ENOSPC);
+}
+
+Napi::Value EngineWrap::SendCounters(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Sender* sender = engine_->sender(Int(info, 0));
+  if (sender == nullptr) return info.Env().Null();
+  const struct SendCounters counters = sender->counters();
+  Napi::Object out = Napi::Object::New(info.Env());
+  Set(out, "zeroPages", counters.zero_pages);
+  Set(out, "rawPages", counters.raw_pages);
+  Set(out, "rawBytes", counters.raw_bytes);
+  Set(out, "wireBytes", counters.wire_bytes);
+  Set(out, "ackedBytes", counters.acked_bytes);
+  Set(out, "pendingPages", counters.pending_pages);
+  Set(out, "localBytes", counters.local_bytes);
+  return out;
+}
+
+Napi::Value EngineWrap::ReceiveCounters(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Receiver* receiver = engine_->receiver(Int(info, 0));
+  if (receiver == nullptr) return info.Env().Null();
+  const struct ReceiveCounters counters = receiver->counters();
+  Napi::Object out = Napi::Object::New(info.Env());
+  Set(out, "landedPages", counters.landed_pages);
+  Set(out, "stalePages", counters.stale_pages);
+  Set(out, "landedBytes", counters.landed_bytes);
+  Set(out, "localBytes", counters.local_bytes);
+  Set(out, "wireBytes", counters.wire_bytes);
+  return out;
+}
+
+Napi::Value EngineWrap::Digests(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  auto* receiver = dynamic_cast<PageReceiver*>(engine_->receiver(Int(info, 0)));
+  if (receiver == nullptr) return info.Env().Null();
+  const uint64_t first = Wide(info, 1);
+  const uint64_t count = Wide(info, 2);
+  const std::vector<PageDigest>& all = receiver->digests();
+  if (first > all.size() || count > all.size() - first) {
+    throw Napi::RangeError::New(info.Env(), "pages outside of the region");
+  }
+  return Napi::Buffer<uint8_t>::Copy(info.Env(),
+                                     reinterpret_cast<const uint8_t*>(all.data() + first),
+                                     count * sizeof(PageDigest));
+}
+
+void EngineWrap::CloseTransfer(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  engine_->CloseTransfer(Int(info, 0));
+}
+
+}  // namespace dwcp

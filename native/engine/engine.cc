@@ -1,0 +1,322 @@
+#include "engine/engine.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace dwcp {
+namespace {
+
+constexpr uint64_t kTickUs = 20000;
+
+bool ParseAddress(const std::string& host, int port, sockaddr_storage* out, socklen_t* size) {
+  std::memset(out, 0, sizeof *out);
+  auto* v4 = reinterpret_cast<sockaddr_in*>(out);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(out);
+  if (inet_pton(AF_INET, host.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(static_cast<uint16_t>(port));
+    *size = sizeof *v4;
+    return true;
+  }
+  if (inet_pton(AF_INET6, host.c_str(), &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(static_cast<uint16_t>(port));
+    *size = sizeof *v6;
+    return true;
+  }
+  return false;
+}
+
+std::string AddressText(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (address.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+    return std::string("[") + text + "]:" + std::to_string(ntohs(v6.sin6_port));
+  }
+  const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+  inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+  return std::string(text) + ":" + std::to_string(ntohs(v4.sin_port));
+}
+
+class WakeUp final : public Pollable {
+ public:
+  WakeUp(Engine* engine, int fd) : Pollable(engine) { Open(fd, EPOLLIN); }
+  void OnEvents(uint32_t) override {
+    uint64_t count;
+    while (read(fd(), &count, sizeof count) > 0) {
+    }
+  }
+};
+
+class Listener final : public Pollable {
+ public:
+  Listener(Engine* engine, int fd) : Pollable(engine) { Open(fd, EPOLLIN); }
+  void OnEvents(uint32_t) override {
+    for (int i = 0; i < 64; i++) {
+      sockaddr_storage address{};
+      socklen_t size = sizeof address;
+      const int accepted = accept4(fd(), reinterpret_cast<sockaddr*>(&address), &size,
+                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (accepted >= 0) {
+        engine_->Accepted(accepted, AddressText(address));
+        continue;
+      }
+      // Out of descriptors: rest until the next tick instead of spinning on a ready listener.
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) Rest(true);
+      return;
+    }
+  }
+  void Rest(bool resting) { Want(EPOLLIN, !resting); }
+};
+
+}  // namespace
+
+uint64_t Engine::NowUs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
+Engine::Engine(Notify notify)
+    : notify_(std::move(notify)), digest_scratch_(kChunkBytesMax / kPageBytes) {
+  epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
+  wake_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (epoll_fd_ < 0 || wake_fd_ < 0) throw std::system_error(errno, std::generic_category());
+  wake_ = std::make_unique<WakeUp>(this, wake_fd_);
+  thread_ = std::thread([this] { Run(); });
+}
+
+Engine::~Engine() { Stop(); }
+
+void Engine::Wake() {
+  const uint64_t one = 1;
+  if (write(wake_fd_, &one, sizeof one) < 0) return;  // full means that it is awake
+}
+
+void Engine::Stop() {
+  if (stopping_.exchange(true)) return;
+  Wake();
+  thread_.join();
+  for (auto& entry : links_) entry.second->Fail("ERR_DWCP_CLOSED", "the transport was closed");
+  while (!streams_.empty()) streams_.begin()->second->Close("", "");
+  senders_.clear();
+  receivers_.clear();
+  links_.clear();
+  listeners_.clear();
+  graveyard_.clear();
+  wake_.reset();
+  close(epoll_fd_);
+}
+
+void Engine::Run() {
+  std::vector<epoll_event> events(128);
+  int timeout_ms = -1;
+  while (!stopping_) {
+    const int count =
+        epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), timeout_ms);
+    for (int i = 0; i < count; i++) {
+      while (waiting_ > 0) std::this_thread::yield();
+      std::lock_guard<std::mutex> lock(mutex_);
+      auto* target = static_cast<Pollable*>(events[static_cast<size_t>(i)].data.ptr);
+      if (target->fd() >= 0) target->OnEvents(events[static_cast<size_t>(i)].events);
+    }
+    while (waiting_ > 0) std::this_thread::yield();
+    std::lock_guard<std::mutex> lock(mutex_);
+    graveyard_.clear();
+    const uint64_t now_us = NowUs();
+    if (now_us - last_tick_us_ >= kTickUs) Tick(now_us);
+    timeout_ms = TimeoutMs(now_us);
+  }
+}
+
+int Engine::TimeoutMs(uint64_t now_us) {
+  uint64_t wait_us = streams_.empty() ? 1000000 : kTickUs;
+  for (auto& entry : links_) {
+    const uint64_t paced_us = entry.second->Unthrottle(now_us);
+    if (paced_us > 0) wait_us = std::min(wait_us, paced_us);
+  }
+  return static_cast<int>((wait_us + 999) / 1000);
+}
+
+void Engine::Tick(uint64_t now_us) {
+  last_tick_us_ = now_us;
+  std::vector<Stream*> late;
+  for (auto& entry : streams_) {
+    Stream& stream = *entry.second;
+    if (stream.state() == Stream::State::kAttached) {
+      // Acknowledgements and credit are repeated on every stream, so that none of them matters.
+      if (stream.OwesAck()) stream.AcksDue();
+    } else if (now_us > stream.deadline_us()) {
+      late.push_back(&stream);
+    }
+  }
+  for (Stream* stream : late) {
+    stream->Close("ERR_DWCP_TIMEOUT", "bulk stream " + stream->remote() + " did not join in time",
+                  ETIMEDOUT);
+  }
+  for (auto& listener : listeners_) static_cast<Listener*>(listener.get())->Rest(false);
+}
+
+int Engine::Listen(const std::string& host, int port) {
+  sockaddr_storage address;
+  socklen_t size;
+  if (!ParseAddress(host, port, &address, &size)) return -EINVAL;
+  const int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  const int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) < 0 || listen(fd, 1024) < 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) < 0) {
+    const int error_number = errno;
+    close(fd);
+    return -error_number;
+  }
+  listeners_.push_back(std::make_unique<Listener>(this, fd));
+  return ntohs(reinterpret_cast<sockaddr_in*>(&address)->sin_port);
+}
+
+void Engine::Accepted(int fd, const std::string& remote) {
+  size_t unjoined = 0;
+  for (auto& entry : streams_) {
+    if (!entry.second->dialled() && entry.second->state() != Stream::State::kAttached) unjoined++;
+  }
+  if (unjoined >= kUnjoinedMax) {
+    close(fd);
+    return;
+  }
+  const int id = next_id_++;
+  auto stream =
+      std::make_unique<Stream>(this, id, fd, false, remote, NowUs() + kJoinTimeoutUs);
+  streams_.emplace(id, std::move(stream));
+}
+
+int Engine::Dial(const std::string& host, int port, const std::string& local,
+                 const std::string& congestion, uint64_t timeout_ms) {
+  sockaddr_storage address;
+  socklen_t size;
+  if (!ParseAddress(host, port, &address, &size)) return -EINVAL;
+  const int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  // What the kernel lacks is seen by reading it back, not here.
+  setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion.data(),
+             static_cast<socklen_t>(congestion.size()));
+  int error_number = 0;
+  if (!local.empty()) {
+    sockaddr_storage bound;
+    socklen_t bound_size;
+    if (!ParseAddress(local, 0, &bound, &bound_size)) {
+      error_number = EINVAL;
+    } else if (bind(fd, reinterpret_cast<sockaddr*>(&bound), bound_size) < 0) {
+      error_number = errno;
+    }
+  }
+  if (error_number == 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), size) < 0 &&
+      errno != EINPROGRESS) {
+    error_number = errno;
+  }
+  if (error_number != 0) {
+    close(fd);
+    return -error_number;
+  }
+  const int id = next_id_++;
+  streams_.emplace(id, std::make_unique<Stream>(this, id, fd, true, AddressText(address),
+                                                NowUs() + timeout_ms * 1000));
+  return id;
+}
+
+Stream* Engine::stream(int id) {
+  auto it = streams_.find(id);
+  return it == streams_.end() ? nullptr : it->second.get();
+}
+
+void Engine::Retire(int stream_id) {
+  auto it = streams_.find(stream_id);
+  if (it == streams_.end()) return;
+  Bury(std::move(it->second));
+  streams_.erase(it);
+}
+
+Link* Engine::OpenLink(uint64_t window_bytes, uint32_t chunk_bytes) {
+  const int id = next_id_++;
+  return links_.emplace(id, std::make_unique<Link>(this, id, window_bytes, chunk_bytes))
+      .first->second.get();
+}
+
+Link* Engine::link(int id) {
+  auto it = links_.find(id);
+  return it == links_.end() ? nullptr : it->second.get();
+}
+
+void Engine::CloseLink(int id) {
+  Link* closing = link(id);
+  if (closing == nullptr) return;
+  closing->Fail("ERR_DWCP_CLOSED", "the link was closed");
+  while (!closing->streams().empty()) closing->streams().back()->Close("", "");
+  for (auto it = senders_.begin(); it != senders_.end();) {
+    it = it->second.second == id ? senders_.erase(it) : std::next(it);
+  }
+  for (auto it = receivers_.begin(); it != receivers_.end();) {
+    it = it->second.second == id ? receivers_.erase(it) : std::next(it);
+  }
+  links_.erase(id);
+}
+
+Sender* Engine::sender(int handle) {
+  auto it = senders_.find(handle);
+  return it == senders_.end() ? nullptr : it->second.first;
+}
+
+Receiver* Engine::receiver(int handle) {
+  auto it = receivers_.find(handle);
+  return it == receivers_.end() ? nullptr : it->second.first;
+}
+
+void Engine::Register(Sender* sender, int link_id) {
+  senders_[sender->handle()] = {sender, link_id};
+}
+
+void Engine::Register(Receiver* receiver, int link_id) {
+  receivers_[receiver->handle()] = {receiver, link_id};
+}
+
+void Engine::CloseTransfer(int handle) {
+  if (auto it = senders_.find(handle); it != senders_.end()) {
+    Link* owner = link(it->second.second);
+    senders_.erase(it);
+    if (owner != nullptr) owner->RemoveSender(handle);
+  } else if (auto it = receivers_.find(handle); it != receivers_.end()) {
+    Link* owner = link(it->second.second);
+    receivers_.erase(it);
+    if (owner != nullptr) owner->RemoveReceiver(handle);
+  }
+}
+
+void Engine::Emit(Event event) {
+  bool first;
+  {
+    std::lock_guard<std::mutex> lock(event_mutex_);
+    first = events_.empty();
+    events_.push_back(std::move(event));
+  }
+  if (first) notify_();
+}
+
+std::vector<Event> Engine::TakeEvents() {
+  std::lock_guard<std::mutex> lock(event_mutex_);
+  std::vector<Event> taken;
+  taken.swap(events_);
+  return taken;
+}
+
+}  // namespace dwcp

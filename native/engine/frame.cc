@@ -1,0 +1,141 @@
+#include "engine/frame.h"
+
+#include <cstring>
+
+#include "memory/page_kernels.h"
+#include "memory/region.h"
+
+namespace dwcp {
+namespace {
+
+constexpr size_t kTagOffset = 44;
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are copied as they lie in memory");
+
+template <typename T>
+void Put(uint8_t* out, size_t offset, T value) {
+  std::memcpy(out + offset, &value, sizeof value);
+}
+
+template <typename T>
+T Get(const uint8_t* in, size_t offset) {
+  T value;
+  std::memcpy(&value, in + offset, sizeof value);
+  return value;
+}
+
+FrameError CheckChunk(const FrameHeader& h) {
+  if (h.seq == 0) return FrameError::kName;
+  if (h.raw_bytes > kChunkBytesMax || h.encoded_bytes != h.raw_bytes) return FrameError::kLength;
+  if (h.map_entries > kMapEntriesMax) return FrameError::kMap;
+  if (h.body_bytes != h.map_entries * 8 + h.encoded_bytes) return FrameError::kLength;
+  return FrameError::kNone;
+}
+
+FrameError CheckByType(const FrameHeader& h) {
+  switch (h.type) {
+    case FrameType::kChallenge:
+      return h.body_bytes == kChallengeBytes ? FrameError::kNone : FrameError::kLength;
+    case FrameType::kJoin:
+    case FrameType::kAccept:
+      return h.body_bytes <= kJoinBytesMax ? FrameError::kNone : FrameError::kLength;
+    case FrameType::kChunkPages:
+      if (h.map_entries == 0) return FrameError::kMap;
+      if (h.raw_bytes % kPageBytes != 0) return FrameError::kLength;
+      return CheckChunk(h);
+    case FrameType::kChunkBytes:
+      if (h.map_entries != 0) return FrameError::kMap;
+      if (h.flags > kEndOfBytes) return FrameError::kType;
+      if ((h.flags == kEndOfBytes) != (h.raw_bytes == 0)) return FrameError::kLength;
+      return CheckChunk(h);
+    case FrameType::kAck:
+      return h.body_bytes <= kAckBytesMax && h.body_bytes % 8 == 0 ? FrameError::kNone
+                                                                   : FrameError::kLength;
+    case FrameType::kReset:
+      return h.body_bytes == 0 ? FrameError::kNone : FrameError::kLength;
+  }
+  return FrameError::kType;
+}
+
+}  // namespace
+
+const char* FrameErrorText(FrameError error) {
+  switch (error) {
+    case FrameError::kNone:
+      return "no error";
+    case FrameError::kMagic:
+      return "wrong magic";
+    case FrameError::kVersion:
+      return "unknown frame version";
+    case FrameError::kType:
+      return "frame type not allowed here";
+    case FrameError::kLength:
+      return "length out of bounds";
+    case FrameError::kName:
+      return "sequence out of bounds";
+    case FrameError::kMap:
+      return "page map out of bounds";
+  }
+  return "unknown";
+}
+
+void WriteHeader(uint8_t* out, const FrameHeader& h) {
+  std::memset(out, 0, kHeaderBytes);
+  Put<uint32_t>(out, 0, kFrameMagic);
+  out[4] = kFrameVersion;
+  out[5] = static_cast<uint8_t>(h.type);
+  Put<uint32_t>(out, 8, h.body_bytes);
+  Put<uint32_t>(out, 12, h.epoch);
+  Put<uint64_t>(out, 16, h.transfer_id);
+  Put<uint64_t>(out, 24, h.seq);
+  if (h.type == FrameType::kAck) {
+    Put<uint64_t>(out, 32, h.credit);
+  } else {
+    Put<uint16_t>(out, 32, static_cast<uint16_t>(h.map_entries));
+    Put<uint16_t>(out, 34, static_cast<uint16_t>(h.flags));
+    Put<uint32_t>(out, 36, h.raw_bytes);
+    Put<uint32_t>(out, 40, h.encoded_bytes);
+  }
+  Put<uint32_t>(out, kTagOffset, h.tag);
+}
+
+FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
+  if (Get<uint32_t>(in, 0) != kFrameMagic) return FrameError::kMagic;
+  if (in[4] != kFrameVersion) return FrameError::kVersion;
+  if (in[5] < 1 || in[5] > 7 || in[6] != 0 || in[7] != 0) return FrameError::kType;
+  *h = FrameHeader{};
+  h->type = static_cast<FrameType>(in[5]);
+  h->body_bytes = Get<uint32_t>(in, 8);
+  h->epoch = Get<uint32_t>(in, 12);
+  h->transfer_id = Get<uint64_t>(in, 16);
+  h->seq = Get<uint64_t>(in, 24);
+  if (h->type == FrameType::kAck) {
+    h->credit = Get<uint64_t>(in, 32);
+  } else {
+    h->map_entries = Get<uint16_t>(in, 32);
+    h->flags = Get<uint16_t>(in, 34);
+    h->raw_bytes = Get<uint32_t>(in, 36);
+    h->encoded_bytes = Get<uint32_t>(in, 40);
+  }
+  h->tag = Get<uint32_t>(in, kTagOffset);
+  return CheckByType(*h);
+}
+
+FrameError CheckMap(const FrameHeader& h, const MapEntry* map, uint64_t page_count) {
+  uint64_t payload_bytes = 0;
+  for (uint32_t i = 0; i < h.map_entries; i++) {
+    const uint64_t count = map[i].count();
+    if (count == 0 || map[i].first_page + count > page_count) return FrameError::kMap;
+    if (!map[i].zero()) payload_bytes += count * kPageBytes;
+  }
+  return payload_bytes == h.raw_bytes ? FrameError::kNone : FrameError::kMap;
+}
+
+uint32_t HeaderCrc(const uint8_t* header) {
+  const uint8_t zeros[4] = {0, 0, 0, 0};
+  return Crc32c(Crc32c(0, header, kTagOffset), zeros, sizeof zeros);
+}
+
+void PatchTag(uint8_t* header, uint32_t tag) { Put<uint32_t>(header, kTagOffset, tag); }
+
+}  // namespace dwcp

@@ -1,0 +1,68 @@
+// The wire format of a bulk stream: a fixed little-endian header, then at most one body.
+// Every length and bound is checked here, before anybody uses it: these bytes are hostile.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace dwcp {
+
+constexpr uint32_t kFrameMagic = 0x42435744;  // "DWCB"
+constexpr uint8_t kFrameVersion = 1;
+constexpr size_t kHeaderBytes = 48;
+constexpr size_t kJoinBytesMax = 256;
+constexpr size_t kChallengeBytes = 16;
+constexpr uint32_t kMapEntriesMax = 4096;
+constexpr uint32_t kMapBytesMax = kMapEntriesMax * 8;
+constexpr uint32_t kChunkBytesMax = 16u << 20;
+// How far beyond the cumulative acknowledgement a sequence may be; the size of the ack bitmap.
+constexpr uint32_t kOutstandingMax = 1024;
+constexpr uint32_t kAckBytesMax = kOutstandingMax / 8;
+constexpr uint64_t kChunkFrameOverhead = kHeaderBytes + kMapBytesMax;
+
+enum class FrameType : uint8_t {
+  kChallenge = 1,
+  kJoin = 2,
+  kAccept = 3,
+  kChunkPages = 4,
+  kChunkBytes = 5,
+  kAck = 6,
+  kReset = 7,  // the receiver knows no such transfer: its sender fails instead of waiting
+};
+
+struct FrameHeader {
+  FrameType type;
+  uint32_t body_bytes;  // everything after the header
+  uint32_t epoch;
+  uint64_t transfer_id;
+  uint64_t seq;            // chunk: sequence from 1; ack: cumulative
+  uint64_t credit;         // ack only: absolute bytes
+  uint32_t map_entries;    // page chunk only
+  uint32_t flags;          // byte chunk only: kEndOfBytes
+  uint32_t raw_bytes;      // chunk: bytes before encoding
+  uint32_t encoded_bytes;  // chunk: bytes on the wire after the map
+  uint32_t tag;            // CRC32C of header with a zero tag, then body
+};
+
+constexpr uint32_t kEndOfBytes = 1;
+
+// A run of pages. Non-zero runs own count * 4096 payload bytes, in map order.
+struct MapEntry {
+  uint32_t first_page;
+  uint32_t count_and_zero;  // bit 31: zeros, no payload
+  uint32_t count() const { return count_and_zero & 0x7fffffffu; }
+  bool zero() const { return (count_and_zero >> 31) != 0; }
+};
+
+enum class FrameError { kNone, kMagic, kVersion, kType, kLength, kName, kMap };
+const char* FrameErrorText(FrameError error);
+
+void WriteHeader(uint8_t* out, const FrameHeader& header);
+// Reads and checks everything that a header alone can tell.
+FrameError ReadHeader(const uint8_t* in, FrameHeader* out);
+// Runs inside `page_count`, none empty, payload length equal to what the header said.
+FrameError CheckMap(const FrameHeader& header, const MapEntry* map, uint64_t page_count);
+// CRC of the header as it stands at `header`, with its tag taken as zero.
+uint32_t HeaderCrc(const uint8_t* header);
+void PatchTag(uint8_t* header, uint32_t tag);
+
+}  // namespace dwcp

@@ -1,0 +1,114 @@
+#include "engine/link.h"
+
+#include <algorithm>
+
+#include "engine/engine.h"
+#include "engine/stream.h"
+
+namespace dwcp {
+
+void Link::Attach(Stream* stream) {
+  streams_.push_back(stream);
+  stream->AcksDue();
+}
+
+void Link::StreamGone(Stream* stream) {
+  streams_.erase(std::remove(streams_.begin(), streams_.end(), stream), streams_.end());
+  uint32_t lost = 0;
+  for (auto& sender : senders_) lost += sender->StreamDown(stream->id());
+  if (lost > 0) Kick();
+}
+
+void Link::SetMaxBandwidth(uint64_t bytes_per_sec) {
+  bucket_.SetRate(bytes_per_sec, Engine::NowUs());
+  Kick();
+}
+
+uint64_t Link::Unthrottle(uint64_t now_us) {
+  if (!throttled_) return 0;
+  const uint64_t wait_us = bucket_.WaitUs(now_us);
+  if (wait_us > 0) return wait_us;
+  throttled_ = false;
+  Kick();
+  return 0;
+}
+
+Buffer* Link::Pull(Stream* stream) {
+  if (senders_.empty()) return nullptr;
+  if (bucket_.WaitUs(Engine::NowUs()) > 0) {
+    throttled_ = true;
+    return nullptr;
+  }
+  for (size_t tried = 0; tried < senders_.size(); tried++) {
+    Sender& sender = *senders_[turn_++ % senders_.size()];
+    bool reinjected = false;
+    Buffer* buffer = sender.Pull(stream->id(), &reinjected);
+    if (buffer == nullptr) continue;
+    counters_.chunks_sent++;
+    if (reinjected) counters_.chunks_reinjected++;
+    return buffer;
+  }
+  return nullptr;
+}
+
+void Link::Kick() {
+  for (Stream* stream : streams_) stream->Arm();
+}
+
+bool Link::AddSender(std::unique_ptr<Sender> sender) {
+  if (senders_.size() >= kSendersMax) return false;
+  engine_->Register(sender.get(), id_);
+  senders_.push_back(std::move(sender));
+  return true;
+}
+
+bool Link::AddReceiver(std::unique_ptr<Receiver> receiver) {
+  for (auto& slot : receivers_) {
+    if (slot) continue;
+    engine_->Register(receiver.get(), id_);
+    AckChanged(receiver.get());
+    slot = std::move(receiver);
+    // The sender may send only one chunk before it knows our credit.
+    for (Stream* stream : streams_) stream->AcksDue();
+    return true;
+  }
+  return false;
+}
+
+void Link::RemoveSender(int handle) {
+  for (auto it = senders_.begin(); it != senders_.end(); ++it) {
+    if ((*it)->handle() != handle) continue;
+    (*it)->Drop();
+    senders_.erase(it);
+    return;
+  }
+}
+
+void Link::RemoveReceiver(int handle) {
+  for (auto& slot : receivers_) {
+    if (slot && slot->handle() == handle) slot.reset();
+  }
+}
+
+Sender* Link::FindSender(uint64_t transfer_id, uint32_t epoch) {
+  for (auto& sender : senders_) {
+    if (sender->name().id == transfer_id && sender->name().epoch == epoch) return sender.get();
+  }
+  return nullptr;
+}
+
+Receiver* Link::FindReceiver(uint64_t transfer_id, uint32_t epoch) {
+  for (auto& slot : receivers_) {
+    if (slot && slot->name().id == transfer_id && slot->name().epoch == epoch) return slot.get();
+  }
+  return nullptr;
+}
+
+void Link::Fail(const std::string& code, const std::string& message) {
+  for (auto& sender : senders_) sender->Fail(code, message);
+  for (auto& slot : receivers_) {
+    if (slot) slot->Fail(code, message);
+  }
+}
+
+}  // namespace dwcp

@@ -1,0 +1,79 @@
+// Everything between us and one peer: the streams, and the transfers they pull from.
+#pragma once
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "engine/pacing.h"
+#include "engine/staging.h"
+#include "engine/transfer.h"
+
+namespace dwcp {
+
+class Engine;
+class Stream;
+
+constexpr size_t kReceiversMax = 64;
+constexpr size_t kSendersMax = 64;
+
+struct LinkCounters {
+  uint64_t wire_bytes_sent = 0, wire_bytes_received = 0, chunks_sent = 0, chunks_reinjected = 0;
+  uint64_t chunks_landed = 0, chunks_duplicate = 0, chunks_corrupt = 0;
+};
+
+class Link {
+ public:
+  Link(Engine* engine, int id, uint64_t window_bytes, uint32_t chunk_bytes)
+      : engine_(engine), id_(id), window_bytes_(window_bytes), chunk_bytes_(chunk_bytes),
+        pool_(chunk_bytes) {}
+
+  Engine* engine() { return engine_; }
+  int id() const { return id_; }
+  uint64_t window_bytes() const { return window_bytes_; }
+  uint32_t chunk_bytes() const { return chunk_bytes_; }
+  BufferPool& pool() { return pool_; }
+  std::vector<Stream*>& streams() { return streams_; }
+  LinkCounters& counters() { return counters_; }
+
+  void Attach(Stream* stream);
+  void StreamGone(Stream* stream);
+  void SetMaxBandwidth(uint64_t bytes_per_sec);
+  // The next chunk for this stream, re-injections first, transfers in turn; null when none may go.
+  Buffer* Pull(Stream* stream);
+  // 0, or microseconds until the bucket lets the next chunk go; kicks when it just did.
+  uint64_t Unthrottle(uint64_t now_us);
+  // Everything that goes out passes the bucket, acknowledgements included.
+  void Sent(uint64_t bytes) {
+    counters_.wire_bytes_sent += bytes;
+    bucket_.Take(bytes);
+  }
+  // There may be work: every idle stream asks again.
+  void Kick();
+
+  bool AddSender(std::unique_ptr<Sender> sender);
+  bool AddReceiver(std::unique_ptr<Receiver> receiver);
+  void RemoveSender(int handle);
+  void RemoveReceiver(int handle);
+  Sender* FindSender(uint64_t transfer_id, uint32_t epoch);
+  Receiver* FindReceiver(uint64_t transfer_id, uint32_t epoch);
+  Receiver* receiver_at(size_t slot) { return receivers_[slot].get(); }
+  void AckChanged(Receiver* receiver) { receiver->generation = ++generation_; }
+  void Fail(const std::string& code, const std::string& message);
+
+ private:
+  Engine* engine_;
+  int id_;
+  uint64_t window_bytes_;
+  uint32_t chunk_bytes_;
+  BufferPool pool_;
+  PacingBucket bucket_;
+  bool throttled_ = false;
+  uint64_t generation_ = 0;
+  size_t turn_ = 0;
+  std::vector<Stream*> streams_;
+  std::vector<std::unique_ptr<Sender>> senders_;
+  std::array<std::unique_ptr<Receiver>, kReceiversMax> receivers_{};
+  LinkCounters counters_;
+};
+
+}  // namespace dwcp

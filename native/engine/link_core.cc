@@ -1,0 +1,92 @@
+#include "engine/link_core.h"
+
+#include <algorithm>
+
+namespace dwcp {
+
+bool SendCore::MayStage(uint64_t bytes) const {
+  if (next_ - 1 - cumulative_ >= kOutstandingMax) return false;
+  if (next_ == cumulative_ + 1) return true;
+  return outstanding_bytes() + bytes <= window_bytes_ && staged_bytes_ + bytes <= credit_bytes_;
+}
+
+uint64_t SendCore::Stage(uint64_t bytes, int stream) {
+  const uint64_t seq = next_++;
+  at(seq) = Slot{bytes, stream, State::kCarried};
+  staged_bytes_ += bytes;
+  return seq;
+}
+
+uint64_t SendCore::PullReinjection(int stream) {
+  if (reinject_count_ == 0) return 0;
+  for (uint64_t seq = cumulative_ + 1; seq < next_; seq++) {
+    Slot& slot = at(seq);
+    if (slot.state != State::kReinject) continue;
+    slot.state = State::kCarried;
+    slot.stream = stream;
+    reinject_count_--;
+    return seq;
+  }
+  return 0;
+}
+
+uint32_t SendCore::StreamDown(int stream) {
+  uint32_t count = 0;
+  for (uint64_t seq = cumulative_ + 1; seq < next_; seq++) {
+    Slot& slot = at(seq);
+    if (slot.state != State::kCarried || slot.stream != stream) continue;
+    slot.state = State::kReinject;
+    count++;
+  }
+  reinject_count_ += count;
+  return count;
+}
+
+bool SendCore::Release(uint64_t seq) {
+  Slot& slot = at(seq);
+  if (slot.state == State::kFree) return false;
+  if (slot.state == State::kReinject) reinject_count_--;
+  released_bytes_ += slot.bytes;
+  slot = Slot{};
+  return true;
+}
+
+Offer ReceiveCore::Offered(uint64_t seq) {
+  if (seq == 0) return Offer::kImpossible;
+  if (seq <= cumulative_) return Offer::kDuplicate;
+  if (seq > cumulative_ + kOutstandingMax) return Offer::kImpossible;
+  Slot& slot = slots_[seq % kOutstandingMax];
+  if (slot.state != State::kAbsent) return Offer::kDuplicate;
+  slot.state = State::kHeld;
+  return Offer::kNew;
+}
+
+bool ReceiveCore::AdmitPage(uint64_t page, uint64_t seq) {
+  if (versions_[page] >= seq) return false;
+  versions_[page] = seq;
+  return true;
+}
+
+void ReceiveCore::Landed(uint64_t seq, uint64_t bytes) {
+  slots_[seq % kOutstandingMax] = Slot{bytes, State::kLanded};
+  highest_ = std::max(highest_, seq);
+  while (slots_[(cumulative_ + 1) % kOutstandingMax].state == State::kLanded) {
+    cumulative_++;
+    landed_bytes_ += slots_[cumulative_ % kOutstandingMax].bytes;
+    slots_[cumulative_ % kOutstandingMax] = Slot{};
+  }
+}
+
+void ReceiveCore::Describe(AckState* ack) const {
+  ack->cumulative = cumulative_;
+  ack->credit_bytes = landed_bytes_ + window_bytes_;
+  const uint64_t beyond = highest_ > cumulative_ ? highest_ - cumulative_ : 0;
+  ack->word_count = static_cast<uint32_t>((beyond + 63) / 64);
+  for (uint32_t word = 0; word < ack->word_count; word++) ack->words[word] = 0;
+  for (uint64_t i = 0; i < beyond; i++) {
+    const Slot& slot = slots_[(cumulative_ + 1 + i) % kOutstandingMax];
+    if (slot.state == State::kLanded) ack->words[i / 64] |= uint64_t{1} << (i % 64);
+  }
+}
+
+}  // namespace dwcp

@@ -1,0 +1,416 @@
+#include "engine/stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/engine.h"
+
+namespace dwcp {
+namespace {
+
+constexpr int kFramesPerTurn = 4;  // then the next socket has its turn
+
+}  // namespace
+
+Stream::Stream(Engine* engine, int id, int fd, bool dialled, std::string remote,
+               uint64_t deadline_us)
+    : Pollable(engine),
+      id_(id),
+      dialled_(dialled),
+      remote_(std::move(remote)),
+      deadline_us_(deadline_us),
+      state_(dialled ? State::kConnecting : State::kJoining) {
+  const int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  Open(fd, dialled ? kOut : kIn);
+  if (dialled) return;
+  if (getrandom(challenge_.data(), challenge_.size(), 0) != kChallengeBytes) {
+    Close("ERR_DWCP_NATIVE", "no random bytes for the join challenge", errno);
+    return;
+  }
+  FrameHeader header{};
+  header.type = FrameType::kChallenge;
+  header.body_bytes = kChallengeBytes;
+  QueueFrame(header, challenge_.data());
+}
+
+Stream::~Stream() = default;
+
+void Stream::QueueFrame(FrameHeader header, const uint8_t* body) {
+  if (out_offset_ > 0) {
+    std::memmove(out_.data(), out_.data() + out_offset_, out_bytes_ - out_offset_);
+    out_bytes_ -= out_offset_;
+    out_offset_ = 0;
+  }
+  if (out_bytes_ + kHeaderBytes + header.body_bytes > out_.size()) return;  // repeated later
+  uint8_t* out = out_.data() + out_bytes_;
+  WriteHeader(out, header);
+  if (header.body_bytes > 0) std::memcpy(out + kHeaderBytes, body, header.body_bytes);
+  PatchTag(out, Crc32c(HeaderCrc(out), out + kHeaderBytes, header.body_bytes));
+  out_bytes_ += kHeaderBytes + header.body_bytes;
+  Arm();
+}
+
+void Stream::SendJoin(const uint8_t* message, size_t bytes) {
+  if (state_ == State::kClosed) return;
+  FrameHeader header{};
+  header.type = dialled_ ? FrameType::kJoin : FrameType::kAccept;
+  header.body_bytes = static_cast<uint32_t>(bytes);
+  QueueFrame(header, message);
+}
+
+void Stream::Attach(Link* link) {
+  if (state_ == State::kClosed) return;
+  state_ = State::kAttached;
+  link_ = link;
+  link->Attach(this);
+  Want(kIn, true);
+}
+
+bool Stream::OwesAck() const {
+  if (link_ == nullptr) return false;
+  for (size_t slot = 0; slot < kReceiversMax; slot++) {
+    const Receiver* receiver = link_->receiver_at(slot);
+    if (receiver != nullptr && receiver->generation > ack_sent_[slot]) return true;
+  }
+  return false;
+}
+
+void Stream::DropBuffers() {
+  if (rx_ != nullptr) link_->pool().Give(rx_);
+  rx_ = nullptr;
+  if (tx_ != nullptr) FinishChunk();
+}
+
+void Stream::FinishChunk() {
+  tx_->writers--;
+  if (tx_->writers == 0 && tx_->released) link_->pool().Give(tx_);
+  tx_ = nullptr;
+}
+
+void Stream::Close(const std::string& code, const std::string& message, int error_number) {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  CloseFd();
+  if (link_ != nullptr) {
+    DropBuffers();
+    Link* link = link_;
+    link_ = nullptr;
+    link->StreamGone(this);
+  }
+  if (dialled_ || announced_) {
+    engine_->Emit(Event{"closed", id_, code, message, error_number, {}, {}});
+  }
+  engine_->Retire(id_);
+}
+
+bool Stream::Refuse(const char* what) {
+  Close("ERR_DWCP_PROTOCOL", std::string("bulk stream from ") + remote_ + ": " + what);
+  return false;
+}
+
+void Stream::OnEvents(uint32_t events) {
+  if (state_ == State::kConnecting) {
+    Connected();
+    return;
+  }
+  if (state_ == State::kJoined && (events & (EPOLLERR | EPOLLHUP)) != 0) {
+    Close("ERR_DWCP_PEER_UNREACHABLE", "the peer closed bulk stream " + remote_, ECONNRESET);
+    return;
+  }
+  if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0 && state_ != State::kJoined) Read();
+  if ((events & EPOLLOUT) != 0 && state_ != State::kClosed) Write();
+}
+
+void Stream::Connected() {
+  int error_number = 0;
+  socklen_t size = sizeof error_number;
+  getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error_number, &size);
+  if (error_number != 0) {
+    Close("ERR_DWCP_PEER_UNREACHABLE", "cannot connect bulk stream to " + remote_, error_number);
+    return;
+  }
+  state_ = State::kJoining;
+  Want(kIn, true);
+  if (out_bytes_ == out_offset_) Want(kOut, false);
+}
+
+// Reads what the current frame lacks and, in the same call, the next header.
+void Stream::Read() {
+  for (int turn = 0; turn < kFramesPerTurn * 4; turn++) {
+    iovec parts[3];
+    int count = 0;
+    size_t wanted = 0;
+    if (!in_body_) {
+      parts[count++] = {header_ + header_got_, kHeaderBytes - header_got_};
+    } else if (rx_ != nullptr) {
+      const size_t map_bytes = frame_.map_entries * size_t{8};
+      if (body_got_ < map_bytes) {
+        parts[count++] = {rx_->meta + kHeaderBytes + body_got_, map_bytes - body_got_};
+      }
+      const size_t payload_got = body_got_ > map_bytes ? body_got_ - map_bytes : 0;
+      if (payload_got < frame_.encoded_bytes) {
+        parts[count++] = {rx_->payload + payload_got, frame_.encoded_bytes - payload_got};
+      }
+      wanted = frame_.body_bytes - body_got_;
+    } else {
+      parts[count++] = {small_ + body_got_, frame_.body_bytes - body_got_};
+      wanted = frame_.body_bytes - body_got_;
+    }
+    uint8_t next_header[kHeaderBytes];
+    // After a join message the peer's next bytes belong to a state that is not reached yet.
+    if (in_body_ && state_ == State::kAttached) parts[count++] = {next_header, kHeaderBytes};
+    const ssize_t got = readv(fd(), parts, count);
+    if (got == 0) {
+      Close("ERR_DWCP_PEER_UNREACHABLE", "the peer closed bulk stream " + remote_, ECONNRESET);
+      return;
+    }
+    if (got < 0) {
+      if (errno == EAGAIN || errno == EINTR) return;
+      Close("ERR_DWCP_PEER_UNREACHABLE", "bulk stream " + remote_ + " broke", errno);
+      return;
+    }
+    if (link_ != nullptr) link_->counters().wire_bytes_received += static_cast<uint64_t>(got);
+    if (!in_body_) {
+      header_got_ += static_cast<size_t>(got);
+      if (header_got_ < kHeaderBytes) continue;
+      if (!OnHeader()) return;
+    } else if (static_cast<size_t>(got) < wanted) {
+      body_got_ += static_cast<size_t>(got);
+      continue;
+    } else {
+      if (!OnBody()) return;
+      header_got_ = static_cast<size_t>(got) - wanted;
+      std::memcpy(header_, next_header, header_got_);
+      if (header_got_ == kHeaderBytes && !OnHeader()) return;
+    }
+    // Frames without a body are complete with their header.
+    while (in_body_ && frame_.body_bytes == 0) {
+      if (!OnBody()) return;
+    }
+  }
+}
+
+bool Stream::OnHeader() {
+  const FrameError error = ReadHeader(header_, &frame_);
+  if (error != FrameError::kNone) return Refuse(FrameErrorText(error));
+  const bool attached_type = frame_.type == FrameType::kChunkPages ||
+                             frame_.type == FrameType::kChunkBytes ||
+                             frame_.type == FrameType::kAck || frame_.type == FrameType::kReset;
+  if (attached_type != (state_ == State::kAttached)) {
+    return Refuse(FrameErrorText(FrameError::kType));
+  }
+  in_body_ = true;
+  body_got_ = 0;
+  if (frame_.type == FrameType::kChunkPages || frame_.type == FrameType::kChunkBytes) {
+    rx_ = link_->pool().Take();
+    rx_->Reserve(frame_.encoded_bytes);
+  }
+  return true;
+}
+
+// False when the stream was closed, or must not be read on.
+bool Stream::OnBody() {
+  in_body_ = false;
+  header_got_ = 0;
+  if (rx_ != nullptr) return OnChunk();
+  const uint32_t crc = Crc32c(HeaderCrc(header_), small_, frame_.body_bytes);
+  if (crc != frame_.tag) {
+    if (link_ != nullptr) link_->counters().chunks_corrupt++;
+    Close("ERR_DWCP_CORRUPT", "a frame from " + remote_ + " failed its checksum");
+    return false;
+  }
+  if (state_ == State::kJoining) return OnJoinFrame();
+  if (frame_.type == FrameType::kAck) return OnAckFrame();
+  Sender* sender = link_->FindSender(frame_.transfer_id, frame_.epoch);
+  if (sender != nullptr) {
+    sender->Fail("ERR_DWCP_PROTOCOL", "the peer knows no such transfer");
+  }
+  return true;
+}
+
+bool Stream::OnJoinFrame() {
+  if (dialled_ && frame_.type == FrameType::kChallenge && !announced_) {
+    announced_ = true;
+    std::memcpy(challenge_.data(), small_, kChallengeBytes);
+    char name[16] = {};
+    socklen_t size = sizeof name - 1;
+    getsockopt(fd(), IPPROTO_TCP, TCP_CONGESTION, name, &size);
+    engine_->Emit(Event{
+        "challenge", id_, "", name, 0, {}, {challenge_.begin(), challenge_.end()}});
+    deadline_us_ = Engine::NowUs() + kJoinTimeoutUs;
+    return true;
+  }
+  const FrameType wanted = dialled_ ? FrameType::kAccept : FrameType::kJoin;
+  if (frame_.type != wanted || (dialled_ && !announced_)) {
+    return Refuse(FrameErrorText(FrameError::kType));
+  }
+  if (!dialled_) {
+    announced_ = true;
+    engine_->Emit(Event{"accepted", id_, "", remote_, 0, {}, {}});
+  }
+  // What follows belongs to the link: it waits in the kernel until attach.
+  state_ = State::kJoined;
+  Want(kIn, false);
+  engine_->Emit(Event{"join",
+                      id_,
+                      "",
+                      "",
+                      0,
+                      {small_, small_ + frame_.body_bytes},
+                      {challenge_.begin(), challenge_.end()}});
+  return false;
+}
+
+bool Stream::OnAckFrame() {
+  Sender* sender = link_->FindSender(frame_.transfer_id, frame_.epoch);
+  if (sender == nullptr) return true;
+  AckState ack;
+  ack.cumulative = frame_.seq;
+  ack.credit_bytes = frame_.credit;
+  ack.word_count = frame_.body_bytes / 8;
+  std::memcpy(ack.words.data(), small_, frame_.body_bytes);
+  if (!sender->OnAck(ack)) return Refuse("acknowledges what was never sent");
+  link_->Kick();
+  return true;
+}
+
+bool Stream::OnChunk() {
+  Buffer* buffer = rx_;
+  rx_ = nullptr;
+  LinkCounters& counters = link_->counters();
+  uint32_t crc = Crc32c(HeaderCrc(header_), buffer->map(), frame_.map_entries * size_t{8});
+  PageDigest* digests = engine_->digest_scratch();
+  if (frame_.type == FrameType::kChunkPages) {
+    const size_t pages = frame_.encoded_bytes / kPageBytes;
+    for (size_t i = 0; i < pages; i++) {
+      digests[i] = DigestPage(buffer->payload + i * kPageBytes);
+      crc = Crc32cAppendPage(crc, digests[i]);
+    }
+  } else {
+    crc = Crc32c(crc, buffer->payload, frame_.encoded_bytes);
+  }
+  BufferPool& pool = link_->pool();
+  if (crc != frame_.tag) {
+    counters.chunks_corrupt++;
+    pool.Give(buffer);
+    Close("ERR_DWCP_CORRUPT", "a chunk from " + remote_ + " failed its checksum");
+    return false;
+  }
+  Receiver* receiver = link_->FindReceiver(frame_.transfer_id, frame_.epoch);
+  if (receiver == nullptr) {
+    pool.Give(buffer);
+    FrameHeader reset{};
+    reset.type = FrameType::kReset;
+    reset.transfer_id = frame_.transfer_id;
+    reset.epoch = frame_.epoch;
+    QueueFrame(reset, nullptr);
+    return true;
+  }
+  buffer->payload_bytes = frame_.encoded_bytes;
+  const char* wrong = receiver->Check(frame_, buffer);
+  if (wrong != nullptr) {
+    pool.Give(buffer);
+    return Refuse(wrong);
+  }
+  const Offer offer = receiver->core().Offered(frame_.seq);
+  if (offer == Offer::kNew) {
+    counters.chunks_landed++;
+    if (!receiver->Take(frame_, buffer, digests)) pool.Give(buffer);
+  } else {
+    pool.Give(buffer);
+    if (offer == Offer::kImpossible) return Refuse(FrameErrorText(FrameError::kName));
+    counters.chunks_duplicate++;
+  }
+  link_->AckChanged(receiver);
+  acks_due_ = true;
+  Write();
+  return state_ == State::kAttached;
+}
+
+bool Stream::NextAck() {
+  for (size_t slot = 0; slot < kReceiversMax; slot++) {
+    Receiver* receiver = link_->receiver_at(slot);
+    if (receiver == nullptr || receiver->generation <= ack_sent_[slot]) continue;
+    AckState ack;
+    receiver->core().Describe(&ack);
+    FrameHeader header{};
+    header.type = FrameType::kAck;
+    header.transfer_id = receiver->name().id;
+    header.epoch = receiver->name().epoch;
+    header.seq = ack.cumulative;
+    header.credit = ack.credit_bytes;
+    header.body_bytes = ack.word_count * 8;
+    ack_sent_[slot] = receiver->generation;
+    QueueFrame(header, reinterpret_cast<const uint8_t*>(ack.words.data()));
+    return true;
+  }
+  acks_due_ = false;
+  return false;
+}
+
+bool Stream::NextFrame() {
+  if (state_ != State::kAttached) return false;
+  if (acks_due_ && NextAck()) return true;
+  tx_ = link_->Pull(this);
+  return tx_ != nullptr;
+}
+
+void Stream::Write() {
+  for (int turn = 0; turn < kFramesPerTurn * 2; turn++) {
+    const bool small = out_offset_ < out_bytes_;
+    if (tx_ == nullptr && !small && !NextFrame()) {
+      Want(kOut, false);
+      return;
+    }
+    iovec parts[2];
+    msghdr message{};
+    message.msg_iov = parts;
+    // A chunk that was begun ends first; small frames go between chunks.
+    if (tx_ != nullptr) {
+      size_t offset = tx_offset_;
+      if (offset < tx_->meta_bytes) {
+        parts[message.msg_iovlen++] = {tx_->meta + offset, tx_->meta_bytes - offset};
+        offset = 0;
+      } else {
+        offset -= tx_->meta_bytes;
+      }
+      if (offset < tx_->payload_bytes) {
+        parts[message.msg_iovlen++] = {tx_->payload + offset, tx_->payload_bytes - offset};
+      }
+    } else {
+      parts[message.msg_iovlen++] = {out_.data() + out_offset_, out_bytes_ - out_offset_};
+    }
+    const ssize_t sent = sendmsg(fd(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN) {
+        Arm();
+        return;
+      }
+      Close("ERR_DWCP_PEER_UNREACHABLE", "bulk stream " + remote_ + " broke", errno);
+      return;
+    }
+    if (link_ != nullptr) link_->Sent(static_cast<uint64_t>(sent));
+    if (tx_ != nullptr) {
+      tx_offset_ += static_cast<size_t>(sent);
+      if (tx_offset_ == tx_->frame_bytes()) {
+        tx_offset_ = 0;
+        FinishChunk();
+      }
+    } else {
+      out_offset_ += static_cast<size_t>(sent);
+    }
+  }
+  Arm();
+}
+
+}  // namespace dwcp

@@ -1,0 +1,79 @@
+// One TCP connection: joins, then carries chunks of its link one way and acknowledgements back.
+#pragma once
+#include <array>
+#include <string>
+
+#include "engine/frame.h"
+#include "engine/link.h"
+#include "engine/pollable.h"
+
+namespace dwcp {
+
+class Stream final : public Pollable {
+ public:
+  // kConnecting -> kJoining (challenge, join, accept) -> kJoined (waits for attach) -> kAttached
+  enum class State { kConnecting, kJoining, kJoined, kAttached, kClosed };
+
+  Stream(Engine* engine, int id, int fd, bool dialled, std::string remote, uint64_t deadline_us);
+  ~Stream() override;
+
+  int id() const { return id_; }
+  State state() const { return state_; }
+  const std::string& remote() const { return remote_; }
+  uint64_t deadline_us() const { return deadline_us_; }
+  bool dialled() const { return dialled_; }
+  bool announced() const { return announced_; }
+
+  void SendJoin(const uint8_t* message, size_t bytes);
+  void Attach(Link* link);
+  // Idempotent; tells JavaScript once. An empty code is an orderly end.
+  void Close(const std::string& code, const std::string& message, int error_number = 0);
+  void Arm() { Want(kOut, true); }
+  void AcksDue() { acks_due_ = true; Arm(); }
+  bool OwesAck() const;
+  void OnEvents(uint32_t events) override;
+
+ private:
+  static constexpr uint32_t kIn = 1, kOut = 4;  // EPOLLIN, EPOLLOUT
+
+  void Connected();
+  void Read();
+  void Write();
+  bool NextFrame();
+  bool NextAck();
+  bool OnHeader();
+  bool OnBody();
+  bool OnJoinFrame();
+  bool OnAckFrame();
+  bool OnChunk();
+  bool Refuse(const char* what);
+  void QueueFrame(FrameHeader header, const uint8_t* body);
+  void FinishChunk();
+  void DropBuffers();
+
+  int id_;
+  bool dialled_;
+  bool announced_ = false;
+  std::string remote_;
+  uint64_t deadline_us_;
+  State state_;
+  Link* link_ = nullptr;
+
+  uint8_t header_[kHeaderBytes];
+  size_t header_got_ = 0;
+  bool in_body_ = false;
+  FrameHeader frame_{};
+  size_t body_got_ = 0;
+  Buffer* rx_ = nullptr;
+  alignas(8) uint8_t small_[kJoinBytesMax];
+
+  std::array<uint8_t, 2048> out_{};  // joins, acks and resets
+  size_t out_bytes_ = 0, out_offset_ = 0;
+  Buffer* tx_ = nullptr;
+  size_t tx_offset_ = 0;
+  bool acks_due_ = false;
+  std::array<uint64_t, kReceiversMax> ack_sent_{};
+  std::array<uint8_t, kChallengeBytes> challenge_{};
+};
+
+}  // namespace dwcp

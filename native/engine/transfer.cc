@@ -1,0 +1,76 @@
+#include "engine/transfer.h"
+
+#include "engine/link.h"
+
+namespace dwcp {
+
+Buffer* Sender::Pull(int stream, bool* reinjected) {
+  if (failed_) return nullptr;
+  if (const uint64_t seq = core_.PullReinjection(stream)) {
+    *reinjected = true;
+    staged_[seq % kOutstandingMax]->writers++;
+    wire_bytes_ += staged_[seq % kOutstandingMax]->frame_bytes();
+    return staged_[seq % kOutstandingMax];
+  }
+  // What a chunk will measure is known only once it is built: ask for room for the largest.
+  if (!HasWork() || !core_.MayStage(kChunkFrameOverhead + link_->chunk_bytes())) return nullptr;
+  Buffer* buffer = link_->pool().Take();
+  if (!Build(buffer)) {
+    link_->pool().Give(buffer);
+    return nullptr;
+  }
+  const uint64_t seq = core_.Stage(buffer->frame_bytes(), stream);
+  staged_[seq % kOutstandingMax] = buffer;
+  buffer->writers++;
+  wire_bytes_ += buffer->frame_bytes();
+  return buffer;
+}
+
+bool Sender::OnAck(const AckState& ack) {
+  if (failed_) return true;
+  const uint64_t before = core_.cumulative();
+  const bool possible = core_.Acked(ack, [this](uint64_t seq) {
+    Buffer* buffer = staged_[seq % kOutstandingMax];
+    staged_[seq % kOutstandingMax] = nullptr;
+    Released(*buffer);
+    buffer->released = true;
+    if (buffer->writers == 0) link_->pool().Give(buffer);
+  });
+  if (core_.cumulative() != before) Advanced();
+  return possible;
+}
+
+void Sender::Drop() {
+  for (Buffer*& buffer : staged_) {
+    if (buffer == nullptr) continue;
+    buffer->released = true;
+    if (buffer->writers == 0) link_->pool().Give(buffer);
+    buffer = nullptr;
+  }
+}
+
+void Sender::Seal(Buffer* buffer, FrameType type, uint32_t map_entries, uint32_t flags,
+                  const PageDigest* digests) {
+  FrameHeader header{};
+  header.type = type;
+  header.epoch = name_.epoch;
+  header.transfer_id = name_.id;
+  header.seq = core_.next();
+  header.map_entries = map_entries;
+  header.flags = flags;
+  header.raw_bytes = header.encoded_bytes = buffer->payload_bytes;
+  header.body_bytes = map_entries * 8 + buffer->payload_bytes;
+  buffer->meta_bytes = kHeaderBytes + map_entries * 8;
+  WriteHeader(buffer->header(), header);
+  uint32_t crc = HeaderCrc(buffer->header());
+  crc = Crc32c(crc, buffer->map(), map_entries * 8);
+  if (digests == nullptr) {
+    crc = Crc32c(crc, buffer->payload, buffer->payload_bytes);
+  } else {
+    const size_t pages = buffer->payload_bytes / kPageBytes;
+    for (size_t i = 0; i < pages; i++) crc = Crc32cAppendPage(crc, digests[i]);
+  }
+  PatchTag(buffer->header(), crc);
+}
+
+}  // namespace dwcp

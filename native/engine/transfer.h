@@ -1,0 +1,147 @@
+// The two ends of a transfer. The rules are in link_core; here is what they move.
+#pragma once
+#include <array>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/link_core.h"
+#include "engine/pollable.h"
+#include "engine/staging.h"
+#include "memory/page_kernels.h"
+#include "memory/page_set.h"
+#include "memory/region.h"
+
+namespace dwcp {
+
+class Link;
+class Stream;
+
+struct TransferName {
+  uint64_t id;
+  uint32_t epoch;
+};
+
+struct SendCounters {
+  uint64_t zero_pages = 0, raw_pages = 0, raw_bytes = 0, wire_bytes = 0, acked_bytes = 0;
+  uint64_t pending_pages = 0, local_bytes = 0;
+};
+
+struct ReceiveCounters {
+  uint64_t landed_pages = 0, stale_pages = 0, landed_bytes = 0, local_bytes = 0, wire_bytes = 0;
+};
+
+// Sending end: makes chunks when a stream pulls, keeps each until it is acknowledged.
+class Sender {
+ public:
+  Sender(Link* link, int handle, TransferName name, uint64_t window_bytes)
+      : link_(link), handle_(handle), name_(name), core_(window_bytes) {}
+  virtual ~Sender() = default;
+
+  const TransferName& name() const { return name_; }
+  int handle() const { return handle_; }
+  // A re-injection or a new chunk for this stream, or null.
+  Buffer* Pull(int stream, bool* reinjected);
+  bool OnAck(const AckState& ack);
+  uint32_t StreamDown(int stream) { return core_.StreamDown(stream); }
+  virtual void Fail(const std::string& code, const std::string& message) = 0;
+  virtual SendCounters counters() const = 0;
+  // Gives all staging back; buffers that a stream still writes go back with that stream.
+  void Drop();
+
+ protected:
+  virtual bool HasWork() = 0;
+  // Fills the buffer with the next chunk; false when there was nothing after all.
+  virtual bool Build(Buffer* buffer) = 0;
+  virtual void Released(const Buffer& buffer) = 0;
+  virtual void Advanced() = 0;  // the cumulative moved
+  // Header, map and tag around what Build put in; `digests` are those of its payload pages, or null.
+  void Seal(Buffer* buffer, FrameType type, uint32_t map_entries, uint32_t flags,
+            const PageDigest* digests);
+
+  Link* link_;
+  int handle_;
+  TransferName name_;
+  SendCore core_;
+  std::array<Buffer*, kOutstandingMax> staged_{};
+  uint64_t wire_bytes_ = 0;
+  bool failed_ = false;
+};
+
+class PageSender final : public Sender {
+ public:
+  PageSender(Link* link, int handle, TransferName name, uint64_t window_bytes,
+             std::shared_ptr<Region> region);
+  // False when too many batches wait.
+  bool Send(const PageSet& pages);
+  void Fail(const std::string& code, const std::string& message) override;
+  SendCounters counters() const override;
+  uint64_t page_count() const { return region_->page_count(); }
+
+ private:
+  struct Batch {
+    PageSet pages;
+    uint64_t cursor = 0;
+    uint64_t last_seq = 0;  // every page is in a chunk up to this sequence, once `staged`
+    bool staged = false;
+  };
+  bool HasWork() override { return staging_batch_ < batches_.size(); }
+  bool Build(Buffer* buffer) override;
+  void Released(const Buffer& buffer) override;
+  void Advanced() override;
+  void FinishStaging(uint64_t last_seq);
+
+  std::shared_ptr<Region> region_;
+  std::deque<Batch> batches_;
+  size_t staging_batch_ = 0;  // index of the batch being staged
+  SendCounters counters_;
+  std::vector<PageDigest> digests_;
+};
+
+// Receiving end.
+class Receiver {
+ public:
+  Receiver(Link* link, int handle, TransferName name, uint64_t window_bytes, uint64_t page_count)
+      : link_(link), handle_(handle), name_(name), core_(window_bytes, page_count) {}
+  virtual ~Receiver() = default;
+
+  const TransferName& name() const { return name_; }
+  int handle() const { return handle_; }
+  ReceiveCore& core() { return core_; }
+  // Null, or what is wrong with this chunk for this transfer.
+  virtual const char* Check(const FrameHeader& header, Buffer* buffer) = 0;
+  // A verified, checked and claimed chunk. True when the buffer was kept.
+  virtual bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) = 0;
+  virtual void Fail(const std::string& code, const std::string& message) = 0;
+  ReceiveCounters counters() const { return counters_; }
+
+  uint64_t generation = 0;  // of its acknowledgement; each stream remembers the last it sent
+
+ protected:
+  Link* link_;
+  int handle_;
+  TransferName name_;
+  ReceiveCore core_;
+  ReceiveCounters counters_;
+  bool failed_ = false;
+};
+
+class PageReceiver final : public Receiver {
+ public:
+  PageReceiver(Link* link, int handle, TransferName name, uint64_t window_bytes,
+               std::shared_ptr<Region> region)
+      : Receiver(link, handle, name, window_bytes, region->page_count()),
+        region_(std::move(region)),
+        digests_(region_->page_count(), kNeverLanded) {}
+  const char* Check(const FrameHeader& header, Buffer* buffer) override;
+  bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) override;
+  void Fail(const std::string& code, const std::string& message) override;
+  const std::vector<PageDigest>& digests() const { return digests_; }
+
+ private:
+  std::shared_ptr<Region> region_;
+  std::vector<PageDigest> digests_;
+};
+
+}  // namespace dwcp

@@ -1,0 +1,380 @@
+/**
+ * The real twin of `BulkTransport`: one native engine, whose events are dealt out here by handle.
+ * Names and errno of the native side become `DwcpError` in this file and nowhere else.
+ */
+import { type EngineEvent, NativeEngine } from '../native-engine.ts';
+import type { PageSet } from '../ports/memory.ts';
+import type {
+  BulkDialOptions,
+  BulkLink,
+  BulkLinkCounters,
+  BulkLinkOptions,
+  BulkStream,
+  BulkStreamEvent,
+  BulkTransport,
+  ByteCounters,
+  ByteReceiveEvent,
+  ByteReceiveOptions,
+  ByteReceiver,
+  ByteSendEvent,
+  ByteSendOptions,
+  ByteSender,
+  HostPort,
+  PageReceiveCounters,
+  PageReceiveOptions,
+  PageReceiver,
+  PageSendCounters,
+  PageSender,
+  PageSendOptions,
+  ReceiveEvent,
+  SendEvent,
+  TcpInfo,
+} from '../ports/transport.ts';
+import { assert, assertSafeInteger } from '../util/assert.ts';
+import { DwcpError, type ErrorCode, failed, type Outcome, succeeded } from '../util/errors.ts';
+
+const JOIN_BYTES_MAX = 256;
+const CHUNK_BYTES_MIN = 64 * 1024;
+const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
+
+export function createNativeBulkTransport(): BulkTransport {
+  return new NativeBulkTransport();
+}
+
+type Listener<E> = (event: E) => void;
+
+class NativeBulkTransport implements BulkTransport {
+  readonly #engine: NativeEngine;
+  readonly #streams = new Map<number, NativeBulkStream>();
+  readonly #transfers = new Map<number, Listener<EngineEvent>>();
+  #onStream: Listener<BulkStream> = () => {};
+  #closed = false;
+
+  constructor() {
+    this.#engine = new NativeEngine((events) => {
+      for (const event of events) this.#deal(event);
+    });
+  }
+
+  listen(address: HostPort, onStream: Listener<BulkStream>): Outcome<{ readonly port: number }> {
+    const port = this.#engine.listen(address.host, address.port);
+    if (typeof port === 'string') {
+      return failed(
+        new DwcpError('ERR_DWCP_LISTEN', `cannot listen on ${address.host}:${address.port}`, {
+          hint: 'Choose an address of this host and a port that nobody else uses.',
+          errno: port,
+        }),
+      );
+    }
+    this.#onStream = onStream;
+    return succeeded({ port });
+  }
+
+  dial(options: BulkDialOptions): BulkStream {
+    const { host, port } = options.address;
+    const id = this.#engine.dial(
+      host,
+      port,
+      options.localAddress ?? '',
+      options.congestionControl,
+      options.connectTimeoutMs,
+    );
+    const stream = new NativeBulkStream(this.#engine, typeof id === 'number' ? id : -1, `${host}:${port}`);
+    if (typeof id === 'number') {
+      this.#streams.set(id, stream);
+    } else {
+      const error = new DwcpError(
+        'ERR_DWCP_PEER_UNREACHABLE',
+        `cannot connect bulk stream to ${host}:${port}`,
+        { errno: id },
+      );
+      setImmediate(() => stream.deliver({ type: 'closed', error }));
+    }
+    return stream;
+  }
+
+  openLink(options: BulkLinkOptions): BulkLink {
+    assert(
+      options.chunkBytes >= CHUNK_BYTES_MIN &&
+        options.chunkBytes <= CHUNK_BYTES_MAX &&
+        options.chunkBytes % 4096 === 0,
+      `chunkBytes must be whole pages, 64 KiB to 16 MiB, got ${options.chunkBytes}`,
+    );
+    assertSafeInteger(options.windowBytes, 'windowBytes');
+    const id = this.#engine.openLink(options.windowBytes, options.chunkBytes);
+    return new NativeBulkLink(this.#engine, this.#transfers, id, options.peer);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#engine.close();
+  }
+
+  #deal(event: EngineEvent): void {
+    switch (event.type) {
+      case 'accepted': {
+        const stream = new NativeBulkStream(this.#engine, event.id, event.message);
+        this.#streams.set(event.id, stream);
+        this.#onStream(stream);
+        return;
+      }
+      case 'challenge':
+        this.#streams.get(event.id)?.deliver({
+          type: 'challenge',
+          challenge: event.challenge,
+          congestionControl: event.message,
+        });
+        return;
+      case 'join':
+        this.#streams
+          .get(event.id)
+          ?.deliver({ type: 'join', message: event.bytes, challenge: event.challenge });
+        return;
+      case 'closed': {
+        const stream = this.#streams.get(event.id);
+        this.#streams.delete(event.id);
+        stream?.deliver({ type: 'closed', error: event.code === '' ? null : errorOf(event) });
+        return;
+      }
+      default:
+        this.#transfers.get(event.id)?.(event);
+    }
+  }
+}
+
+function errorOf(event: EngineEvent): DwcpError {
+  const options = event.errno === null ? {} : { errno: event.errno };
+  return new DwcpError(event.code as ErrorCode, event.message, options);
+}
+
+class NativeBulkStream implements BulkStream {
+  readonly id: number;
+  readonly remote: string;
+  readonly #engine: NativeEngine;
+  #listener: Listener<BulkStreamEvent> | null = null;
+  readonly #early: BulkStreamEvent[] = [];
+
+  constructor(engine: NativeEngine, id: number, remote: string) {
+    this.#engine = engine;
+    this.id = id;
+    this.remote = remote;
+  }
+
+  subscribe(listener: Listener<BulkStreamEvent>): void {
+    assert(this.#listener === null, 'a bulk stream has one listener');
+    this.#listener = listener;
+    for (const event of this.#early.splice(0)) listener(event);
+  }
+
+  /** At most challenge, join and closed can come before somebody listens. */
+  deliver(event: BulkStreamEvent): void {
+    if (this.#listener === null) this.#early.push(event);
+    else this.#listener(event);
+  }
+
+  sendJoin(message: Uint8Array): void {
+    assert(message.length <= JOIN_BYTES_MAX, `a join message has at most ${JOIN_BYTES_MAX} bytes`);
+    this.#engine.sendJoin(this.id, message);
+  }
+
+  attach(link: BulkLink): void {
+    assert(link instanceof NativeBulkLink, 'a native stream attaches to a native link');
+    this.#engine.attach(this.id, link.id);
+  }
+
+  info(): TcpInfo | null {
+    return this.#engine.streamInfo(this.id);
+  }
+
+  close(): void {
+    this.#engine.closeStream(this.id);
+  }
+}
+
+class NativeBulkLink implements BulkLink {
+  readonly id: number;
+  readonly peer: string;
+  readonly #engine: NativeEngine;
+  readonly #transfers: Map<number, Listener<EngineEvent>>;
+  #last: BulkLinkCounters = NO_COUNTERS;
+
+  constructor(
+    engine: NativeEngine,
+    transfers: Map<number, Listener<EngineEvent>>,
+    id: number,
+    peer: string,
+  ) {
+    this.#engine = engine;
+    this.#transfers = transfers;
+    this.id = id;
+    this.peer = peer;
+  }
+
+  setMaxBandwidth(bytesPerSec: number): void {
+    assertSafeInteger(bytesPerSec, 'bytesPerSec');
+    this.#engine.setMaxBandwidth(this.id, bytesPerSec);
+  }
+
+  counters(): BulkLinkCounters {
+    this.#last = this.#engine.linkCounters(this.id) ?? { ...this.#last, streams: 0 };
+    return this.#last;
+  }
+
+  sendPages(options: PageSendOptions, listener: Listener<SendEvent>): PageSender {
+    const { transferId, epoch, region } = options;
+    const handle = this.#opened(this.#engine.sendPages(this.id, transferId, epoch, region));
+    let last = NO_SEND_COUNTERS;
+    const counters = (): PageSendCounters => {
+      const now = this.#engine.sendCounters(handle);
+      if (now !== null) {
+        const { zeroPages, rawPages, rawBytes, wireBytes, ackedBytes, pendingPages } = now;
+        last = { zeroPages, rawPages, rawBytes, wireBytes, ackedBytes, pendingPages };
+      }
+      return last;
+    };
+    const fail = (error: DwcpError): void => listener({ type: 'failed', error });
+    this.#transfers.set(handle, (event) => {
+      if (event.type === 'batchAcked') listener({ type: 'batchAcked', counters: counters() });
+      else if (event.type === 'sendFailed') fail(errorOf(event));
+    });
+    return {
+      send: (pages: PageSet) => {
+        const answer = this.#engine.sendBatch(handle, pages);
+        if (answer === 0) return;
+        assert(answer !== 'EINVAL', 'the page set belongs to a region of another size');
+        const error =
+          answer === 'ENOSPC'
+            ? new DwcpError('ERR_DWCP_LIMIT', 'too many page sets wait on one transfer')
+            : new DwcpError('ERR_DWCP_CLOSED', 'the transfer was closed');
+        setImmediate(() => fail(error));
+      },
+      counters,
+      close: () => this.#closeTransfer(handle, counters),
+    };
+  }
+
+  receivePages(options: PageReceiveOptions, listener: Listener<ReceiveEvent>): PageReceiver {
+    const { transferId, epoch, region } = options;
+    const handle = this.#opened(this.#engine.receivePages(this.id, transferId, epoch, region));
+    let last: PageReceiveCounters = { landedPages: 0, stalePages: 0, landedBytes: 0 };
+    const counters = (): PageReceiveCounters => {
+      const now = this.#engine.receiveCounters(handle);
+      if (now !== null) {
+        const { landedPages, stalePages, landedBytes } = now;
+        last = { landedPages, stalePages, landedBytes };
+      }
+      return last;
+    };
+    this.#transfers.set(handle, (event) => {
+      if (event.type === 'receiveFailed') listener({ type: 'failed', error: errorOf(event) });
+    });
+    return {
+      digests: (firstPage, pageCount) => {
+        const digests = this.#engine.digests(handle, firstPage, pageCount);
+        if (digests === null) throw new DwcpError('ERR_DWCP_CLOSED', 'the transfer was closed');
+        return digests;
+      },
+      counters,
+      close: () => this.#closeTransfer(handle, counters),
+    };
+  }
+
+  sendBytes(options: ByteSendOptions, listener: Listener<ByteSendEvent>): ByteSender {
+    const { transferId, epoch, listenPath, windowBytes } = options;
+    const handle = this.#opened(
+      this.#engine.sendBytes(this.id, transferId, epoch, listenPath, windowBytes),
+      listenPath,
+    );
+    let last: ByteCounters = NO_BYTE_COUNTERS;
+    const counters = (): ByteCounters => {
+      const now = this.#engine.sendCounters(handle);
+      if (now !== null) {
+        const { localBytes, ackedBytes, wireBytes } = now;
+        last = { localBytes, ackedBytes, wireBytes };
+      }
+      return last;
+    };
+    this.#transfers.set(handle, (event) => {
+      if (event.type === 'localConnected') listener({ type: 'connected' });
+      else if (event.type === 'drained') listener({ type: 'drained' });
+      else if (event.type === 'sendFailed') listener({ type: 'failed', error: errorOf(event) });
+    });
+    return {
+      writeReturn: (bytes) => this.#engine.writeReturn(handle, bytes),
+      counters,
+      close: () => this.#closeTransfer(handle, counters),
+    };
+  }
+
+  receiveBytes(options: ByteReceiveOptions, listener: Listener<ByteReceiveEvent>): ByteReceiver {
+    const { transferId, epoch, connectPath, windowBytes } = options;
+    const handle = this.#opened(
+      this.#engine.receiveBytes(this.id, transferId, epoch, connectPath, windowBytes),
+      connectPath,
+    );
+    let last: ByteCounters = NO_BYTE_COUNTERS;
+    const counters = (): ByteCounters => {
+      const now = this.#engine.receiveCounters(handle);
+      if (now !== null) {
+        const { localBytes, wireBytes } = now;
+        last = { localBytes, ackedBytes: localBytes, wireBytes };
+      }
+      return last;
+    };
+    this.#transfers.set(handle, (event) => {
+      if (event.type === 'localConnected') listener({ type: 'connected' });
+      else if (event.type === 'return') listener({ type: 'return', bytes: event.bytes });
+      else if (event.type === 'localClosed') listener({ type: 'closed' });
+      else if (event.type === 'receiveFailed') listener({ type: 'failed', error: errorOf(event) });
+    });
+    return { counters, close: () => this.#closeTransfer(handle, counters) };
+  }
+
+  close(): void {
+    this.#engine.closeLink(this.id);
+  }
+
+  /** Keeps the last counters: they are read after the end, too. */
+  #closeTransfer(handle: number, counters: () => unknown): void {
+    counters();
+    this.#transfers.delete(handle);
+    this.#engine.closeTransfer(handle);
+  }
+
+  #opened(answer: number | string, path: string | null = null): number {
+    if (typeof answer === 'number') return answer;
+    if (answer === 'EBADF') throw new DwcpError('ERR_DWCP_CLOSED', 'the link was closed');
+    if (answer === 'ENOSPC') {
+      throw new DwcpError('ERR_DWCP_LIMIT', 'too many transfers on one link', {
+        hint: 'Wait until a migration of this peer ends.',
+      });
+    }
+    throw new DwcpError('ERR_DWCP_NATIVE', `cannot open the local socket ${path ?? ''}`, {
+      errno: answer,
+    });
+  }
+}
+
+const NO_COUNTERS: BulkLinkCounters = {
+  streams: 0,
+  wireBytesSent: 0,
+  wireBytesReceived: 0,
+  chunksSent: 0,
+  chunksReinjected: 0,
+  chunksLanded: 0,
+  chunksDuplicate: 0,
+  chunksCorrupt: 0,
+  stagingBytes: 0,
+};
+
+const NO_SEND_COUNTERS: PageSendCounters = {
+  zeroPages: 0,
+  rawPages: 0,
+  rawBytes: 0,
+  wireBytes: 0,
+  ackedBytes: 0,
+  pendingPages: 0,
+};
+
+const NO_BYTE_COUNTERS: ByteCounters = { localBytes: 0, ackedBytes: 0, wireBytes: 0 };
