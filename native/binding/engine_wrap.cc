@@ -1,15 +1,16 @@
 #include "binding/engine_wrap.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <linux/tcp.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "binding/page_set_wrap.h"
 #include "binding/region_wrap.h"
+#include "engine/local_socket.h"
 
 namespace dwcp {
 namespace {
@@ -83,6 +84,9 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::CloseLink>("closeLink"),
                       InstanceMethod<&EngineWrap::SendPages>("sendPages"),
                       InstanceMethod<&EngineWrap::ReceivePages>("receivePages"),
+                      InstanceMethod<&EngineWrap::SendBytes>("sendBytes"),
+                      InstanceMethod<&EngineWrap::ReceiveBytes>("receiveBytes"),
+                      InstanceMethod<&EngineWrap::WriteReturn>("writeReturn"),
                       InstanceMethod<&EngineWrap::SendBatch>("sendBatch"),
                       InstanceMethod<&EngineWrap::SendCounters>("sendCounters"),
                       InstanceMethod<&EngineWrap::ReceiveCounters>("receiveCounters"),
@@ -92,8 +96,8 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
 }
 
 EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
-  notify_ = Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(), "dwcp engine",
-                                          0, 1);
+  notify_ =
+      Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(), "dwcp engine", 0, 1);
   // The queue's closure looks the engine up again: a late call after close finds it or nothing.
   auto slot = std::make_shared<std::weak_ptr<Engine>>();
   engine_ = std::make_shared<Engine>([notify = notify_, slot]() {
@@ -235,6 +239,39 @@ Napi::Value EngineWrap::ReceivePages(const Napi::CallbackInfo& info) {
   return HandleOrErrno(info.Env(), added ? handle : -ENOSPC);
 }
 
+Napi::Value EngineWrap::SendBytes(const Napi::CallbackInfo& info) {
+  const std::string path = info[3].As<Napi::String>().Utf8Value();
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return HandleOrErrno(info.Env(), -EBADF);
+  const int fd = ListenLocal(path);
+  if (fd < 0) return HandleOrErrno(info.Env(), fd);
+  const int handle = engine_->NextHandle();
+  const bool added = link->AddSender(
+      std::make_unique<ByteSender>(link, handle, Name(info, 1), Wide(info, 4), fd, path));
+  return HandleOrErrno(info.Env(), added ? handle : -ENOSPC);
+}
+
+Napi::Value EngineWrap::ReceiveBytes(const Napi::CallbackInfo& info) {
+  const std::string path = info[3].As<Napi::String>().Utf8Value();
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return HandleOrErrno(info.Env(), -EBADF);
+  const int fd = ConnectLocal(path);
+  if (fd < 0) return HandleOrErrno(info.Env(), fd);
+  const int handle = engine_->NextHandle();
+  const bool added = link->AddReceiver(
+      std::make_unique<ByteReceiver>(link, handle, Name(info, 1), Wide(info, 4), fd));
+  return HandleOrErrno(info.Env(), added ? handle : -ENOSPC);
+}
+
+void EngineWrap::WriteReturn(const Napi::CallbackInfo& info) {
+  const auto bytes = info[1].As<Napi::Uint8Array>();
+  Engine::Guard guard(engine_.get());
+  auto* sender = dynamic_cast<ByteSender*>(engine_->sender(Int(info, 0)));
+  if (sender != nullptr) sender->WriteReturn(bytes.Data(), bytes.ByteLength());
+}
+
 Napi::Value EngineWrap::SendBatch(const Napi::CallbackInfo& info) {
   PageSet& pages = PageSetWrap::From(info[1]).set();
   Engine::Guard guard(engine_.get());
@@ -284,9 +321,8 @@ Napi::Value EngineWrap::Digests(const Napi::CallbackInfo& info) {
   if (first > all.size() || count > all.size() - first) {
     throw Napi::RangeError::New(info.Env(), "pages outside of the region");
   }
-  return Napi::Buffer<uint8_t>::Copy(info.Env(),
-                                     reinterpret_cast<const uint8_t*>(all.data() + first),
-                                     count * sizeof(PageDigest));
+  return Napi::Buffer<uint8_t>::Copy(
+      info.Env(), reinterpret_cast<const uint8_t*>(all.data() + first), count * sizeof(PageDigest));
 }
 
 void EngineWrap::CloseTransfer(const Napi::CallbackInfo& info) {

@@ -28,6 +28,9 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   void CloseLink(const Napi::CallbackInfo& info);
   Napi::Value SendPages(const Napi::CallbackInfo& info);
   Napi::Value ReceivePages(const Napi::CallbackInfo& info);
+  Napi::Value SendBytes(const Napi::CallbackInfo& info);
+  Napi::Value ReceiveBytes(const Napi::CallbackInfo& info);
+  void WriteReturn(const Napi::CallbackInfo& info);
   Napi::Value SendBatch(const Napi::CallbackInfo& info);
   Napi::Value SendCounters(const Napi::CallbackInfo& info);
   Napi::Value ReceiveCounters(const Napi::CallbackInfo& info);

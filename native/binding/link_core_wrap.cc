@@ -1,4 +1,5 @@
-// The rules of link_core as JavaScript sees them: `step(event) -> actions`, for simulator and tests.
+// The rules of link_core as JavaScript sees them: `step(event) -> actions`, for simulator and
+// tests.
 #include <napi.h>
 
 #include <string>
@@ -44,8 +45,7 @@ class SendCoreWrap : public Napi::ObjectWrap<SendCoreWrap> {
     return DefineClass(env, "LinkSendCore", {InstanceMethod<&SendCoreWrap::Step>("step")});
   }
   explicit SendCoreWrap(const Napi::CallbackInfo& info)
-      : ObjectWrap(info),
-        core_(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value())) {}
+      : ObjectWrap(info), core_(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value())) {}
 
  private:
   // pull{stream, bytes} -> send{seq, reinjected} | idle; ack{..} -> release{seq}* | refuse;

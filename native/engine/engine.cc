@@ -66,8 +66,8 @@ class Listener final : public Pollable {
     for (int i = 0; i < 64; i++) {
       sockaddr_storage address{};
       socklen_t size = sizeof address;
-      const int accepted = accept4(fd(), reinterpret_cast<sockaddr*>(&address), &size,
-                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int accepted =
+          accept4(fd(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (accepted >= 0) {
         engine_->Accepted(accepted, AddressText(address));
         continue;
@@ -196,8 +196,7 @@ void Engine::Accepted(int fd, const std::string& remote) {
     return;
   }
   const int id = next_id_++;
-  auto stream =
-      std::make_unique<Stream>(this, id, fd, false, remote, NowUs() + kJoinTimeoutUs);
+  auto stream = std::make_unique<Stream>(this, id, fd, false, remote, NowUs() + kJoinTimeoutUs);
   streams_.emplace(id, std::move(stream));
 }
 

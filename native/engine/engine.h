@@ -57,8 +57,8 @@ class Engine {
 
   // All of these: under a Guard. Listen returns the port, or minus errno.
   int Listen(const std::string& host, int port);
-  int Dial(const std::string& host, int port, const std::string& local, const std::string& congestion,
-           uint64_t timeout_ms);
+  int Dial(const std::string& host, int port, const std::string& local,
+           const std::string& congestion, uint64_t timeout_ms);
   Stream* stream(int id);
   Link* OpenLink(uint64_t window_bytes, uint32_t chunk_bytes);
   Link* link(int id);

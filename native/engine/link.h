@@ -24,7 +24,10 @@ struct LinkCounters {
 class Link {
  public:
   Link(Engine* engine, int id, uint64_t window_bytes, uint32_t chunk_bytes)
-      : engine_(engine), id_(id), window_bytes_(window_bytes), chunk_bytes_(chunk_bytes),
+      : engine_(engine),
+        id_(id),
+        window_bytes_(window_bytes),
+        chunk_bytes_(chunk_bytes),
         pool_(chunk_bytes) {}
 
   Engine* engine() { return engine_; }

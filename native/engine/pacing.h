@@ -1,4 +1,5 @@
-// A token bucket that may go into debt: a chunk is never cut, and the average is exact all the same.
+// A token bucket that may go into debt: a chunk is never cut, and the average is exact all the
+// same.
 #pragma once
 #include <algorithm>
 #include <cstdint>

@@ -25,6 +25,8 @@ void Pollable::CloseFd() {
   fd_ = -1;
 }
 
+void Pollable::Deafen() { epoll_ctl(engine_->epoll_fd(), EPOLL_CTL_DEL, fd_, nullptr); }
+
 void Pollable::Want(uint32_t bit, bool wanted) {
   const uint32_t interest = wanted ? (interest_ | bit) : (interest_ & ~bit);
   if (fd_ < 0 || interest == interest_) return;

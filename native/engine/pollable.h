@@ -18,6 +18,8 @@ class Pollable {
  protected:
   void Open(int fd, uint32_t interest);
   void CloseFd();
+  // Keeps the descriptor but hears of it no more: a hang-up would otherwise be reported for ever.
+  void Deafen();
   // Changes the interest in `bit` and tells the kernel only when that is news.
   void Want(uint32_t bit, bool wanted);
   Engine* engine_;

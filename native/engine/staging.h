@@ -18,7 +18,7 @@ struct Buffer {
   void Reserve(size_t bytes) {
     if (bytes <= capacity) return;
     Free();
-    payload = static_cast<uint8_t*>(::operator new(bytes, std::align_val_t{4096}));
+    payload = static_cast<uint8_t*>(::operator new (bytes, std::align_val_t{4096}));
     capacity = bytes;
   }
   uint8_t* header() { return meta; }
@@ -30,13 +30,14 @@ struct Buffer {
   uint32_t meta_bytes = 0;  // header and map
   uint32_t payload_bytes = 0;
   uint32_t page_count = 0;  // pages that this chunk names, zero pages included
-  int writers = 0;        // streams that are sending it right now
-  bool released = false;  // acknowledged: goes back to the pool with its last writer
+  bool end = false;         // the last chunk of a byte stream
+  int writers = 0;          // streams that are sending it right now
+  bool released = false;    // acknowledged: goes back to the pool with its last writer
   alignas(64) uint8_t meta[kHeaderBytes + kMapBytesMax];
 
  private:
   void Free() {
-    if (payload != nullptr) ::operator delete(payload, std::align_val_t{4096});
+    if (payload != nullptr) ::operator delete (payload, std::align_val_t{4096});
   }
 };
 
@@ -56,7 +57,7 @@ class BufferPool {
   void Give(Buffer* buffer) {
     buffer->meta_bytes = buffer->payload_bytes = buffer->page_count = 0;
     buffer->writers = 0;
-    buffer->released = false;
+    buffer->released = buffer->end = false;
     free_.push_back(buffer);
   }
   uint64_t bytes() const { return all_.size() * uint64_t{chunk_bytes_}; }

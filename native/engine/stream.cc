@@ -244,8 +244,7 @@ bool Stream::OnJoinFrame() {
     char name[16] = {};
     socklen_t size = sizeof name - 1;
     getsockopt(fd(), IPPROTO_TCP, TCP_CONGESTION, name, &size);
-    engine_->Emit(Event{
-        "challenge", id_, "", name, 0, {}, {challenge_.begin(), challenge_.end()}});
+    engine_->Emit(Event{"challenge", id_, "", name, 0, {}, {challenge_.begin(), challenge_.end()}});
     deadline_us_ = Engine::NowUs() + kJoinTimeoutUs;
     return true;
   }

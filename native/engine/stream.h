@@ -29,7 +29,10 @@ class Stream final : public Pollable {
   // Idempotent; tells JavaScript once. An empty code is an orderly end.
   void Close(const std::string& code, const std::string& message, int error_number = 0);
   void Arm() { Want(kOut, true); }
-  void AcksDue() { acks_due_ = true; Arm(); }
+  void AcksDue() {
+    acks_due_ = true;
+    Arm();
+  }
   bool OwesAck() const;
   void OnEvents(uint32_t events) override;
 

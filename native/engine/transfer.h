@@ -56,7 +56,8 @@ class Sender {
   virtual bool Build(Buffer* buffer) = 0;
   virtual void Released(const Buffer& buffer) = 0;
   virtual void Advanced() = 0;  // the cumulative moved
-  // Header, map and tag around what Build put in; `digests` are those of its payload pages, or null.
+  // Header, map and tag around what Build put in; `digests` are those of its payload pages, or
+  // null.
   void Seal(Buffer* buffer, FrameType type, uint32_t map_entries, uint32_t flags,
             const PageDigest* digests);
 
@@ -142,6 +143,74 @@ class PageReceiver final : public Receiver {
  private:
   std::shared_ptr<Region> region_;
   std::vector<PageDigest> digests_;
+};
+
+// The local end of a carried byte stream: a unix socket that tells its owner when it is ready.
+class LocalSocket final : public Pollable {
+ public:
+  using Ready = void (*)(void* owner, uint32_t events);
+  LocalSocket(Engine* engine, int fd, uint32_t interest, void* owner, Ready ready)
+      : Pollable(engine), owner_(owner), ready_(ready) {
+    Open(fd, interest);
+  }
+  void OnEvents(uint32_t events) override { ready_(owner_, events); }
+  void Watch(uint32_t bit, bool wanted) { Want(bit, wanted); }
+  void Shut() { CloseFd(); }
+  void Ignore() { Deafen(); }
+
+ private:
+  void* owner_;
+  Ready ready_;
+};
+
+class ByteSender final : public Sender {
+ public:
+  ByteSender(Link* link, int handle, TransferName name, uint64_t window_bytes, int listen_fd,
+             std::string path);
+  ~ByteSender() override;
+  void WriteReturn(const uint8_t* bytes, size_t count);
+  void Fail(const std::string& code, const std::string& message) override;
+  SendCounters counters() const override;
+
+ private:
+  bool HasWork() override { return readable_ && !ended_; }
+  bool Build(Buffer* buffer) override;
+  void Released(const Buffer& buffer) override;
+  void Advanced() override;
+  void OnListener();
+  void OnLocal(uint32_t events);
+  void FlushReturn();
+  void Hide();
+
+  std::unique_ptr<LocalSocket> listener_;
+  std::unique_ptr<LocalSocket> local_;
+  std::string path_;
+  bool readable_ = false;
+  bool ended_ = false;
+  bool drained_ = false;
+  uint64_t end_seq_ = 0;
+  uint64_t local_bytes_ = 0;
+  uint64_t acked_bytes_ = 0;
+  std::vector<uint8_t> return_;
+};
+
+class ByteReceiver final : public Receiver {
+ public:
+  ByteReceiver(Link* link, int handle, TransferName name, uint64_t window_bytes, int fd);
+  ~ByteReceiver() override;
+  const char* Check(const FrameHeader& header, Buffer* buffer) override;
+  bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) override;
+  void Fail(const std::string& code, const std::string& message) override;
+
+ private:
+  void OnLocal(uint32_t events);
+  void Flush();
+  void ReadReturn();
+
+  std::unique_ptr<LocalSocket> local_;
+  std::array<Buffer*, kOutstandingMax> held_{};  // by sequence, until written in order
+  size_t write_offset_ = 0;
+  bool return_ended_ = false;
 };
 
 }  // namespace dwcp

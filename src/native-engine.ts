@@ -1,0 +1,103 @@
+/** The addon's bulk engine as it is: integers, plain objects and errno names. See `native/binding/engine_wrap.h`. */
+import { createRequire } from 'node:module';
+import type { PageSet, Region } from './ports/memory.ts';
+import type { BulkLinkCounters, PageReceiveCounters, PageSendCounters, TcpInfo } from './ports/transport.ts';
+
+/** A handle above 0, or the errno name of why there is none. */
+type HandleOrErrno = number | string;
+
+export interface EngineEvent {
+  readonly type:
+    | 'accepted'
+    | 'challenge'
+    | 'join'
+    | 'closed'
+    | 'batchAcked'
+    | 'sendFailed'
+    | 'receiveFailed'
+    | 'localConnected'
+    | 'localClosed'
+    | 'drained'
+    | 'return';
+  /** Of the stream, or of the transfer. */
+  readonly id: number;
+  readonly code: string;
+  readonly message: string;
+  readonly errno: string | null;
+  readonly bytes: Uint8Array;
+  readonly challenge: Uint8Array;
+}
+
+export interface NativeEngine {
+  listen(host: string, port: number): HandleOrErrno;
+  dial(
+    host: string,
+    port: number,
+    localAddress: string,
+    congestionControl: string,
+    connectTimeoutMs: number,
+  ): HandleOrErrno;
+  sendJoin(stream: number, message: Uint8Array): void;
+  attach(stream: number, link: number): void;
+  streamInfo(stream: number): TcpInfo | null;
+  closeStream(stream: number): void;
+  openLink(windowBytes: number, chunkBytes: number): number;
+  setMaxBandwidth(link: number, bytesPerSec: number): void;
+  linkCounters(link: number): BulkLinkCounters | null;
+  closeLink(link: number): void;
+  sendPages(link: number, transferId: number, epoch: number, region: Region): HandleOrErrno;
+  receivePages(link: number, transferId: number, epoch: number, region: Region): HandleOrErrno;
+  sendBatch(transfer: number, pages: PageSet): HandleOrErrno;
+  sendCounters(transfer: number): (PageSendCounters & { readonly localBytes: number }) | null;
+  receiveCounters(
+    transfer: number,
+  ): (PageReceiveCounters & { readonly localBytes: number; readonly wireBytes: number }) | null;
+  digests(transfer: number, firstPage: number, pageCount: number): Uint8Array | null;
+  sendBytes(
+    link: number,
+    transferId: number,
+    epoch: number,
+    listenPath: string,
+    windowBytes: number,
+  ): HandleOrErrno;
+  receiveBytes(
+    link: number,
+    transferId: number,
+    epoch: number,
+    connectPath: string,
+    windowBytes: number,
+  ): HandleOrErrno;
+  writeReturn(transfer: number, bytes: Uint8Array): void;
+  closeTransfer(transfer: number): void;
+  close(): void;
+}
+
+/** The rules of one transfer end, without sockets: `step(event) -> actions`. */
+export interface LinkCore {
+  step(event: object): readonly LinkAction[];
+}
+
+export interface LinkAction {
+  readonly type: string;
+  readonly seq?: number;
+  readonly reinjected?: boolean;
+  readonly count?: number;
+  readonly page?: number;
+  readonly cumulative?: number;
+  readonly creditBytes?: number;
+  readonly landed?: readonly number[];
+}
+
+interface EngineAddon {
+  readonly Engine: new (onEvents: (events: readonly EngineEvent[]) => void) => NativeEngine;
+  readonly LinkSendCore: new (windowBytes: number) => LinkCore;
+  readonly LinkReceiveCore: new (windowBytes: number, pageCount: number) => LinkCore;
+}
+
+const addon = createRequire(import.meta.url)(
+  '../../native/build/Release/dwcp.node',
+) as EngineAddon;
+
+export const NativeEngine: EngineAddon['Engine'] = addon.Engine;
+export const LinkSendCore: EngineAddon['LinkSendCore'] = addon.LinkSendCore;
+export const LinkReceiveCore: EngineAddon['LinkReceiveCore'] = addon.LinkReceiveCore;
