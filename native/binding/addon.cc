@@ -1,6 +1,11 @@
 // The addon's only entry: each component registers its own exports.
 #include <napi.h>
 
-static Napi::Object Init(Napi::Env, Napi::Object exports) { return exports; }
+#include "binding/memory_binding.h"
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  dwcp::RegisterMemory(env, exports);
+  return exports;
+}
 
 NODE_API_MODULE(dwcp, Init)

@@ -1,5 +1,6 @@
 // The loops that touch every guest byte: zero test, CRC32C, page digest, copy with digest.
-// Each has a SIMD or hardware form chosen once at run time and a scalar twin that tests hold it against.
+// Each has a SIMD or hardware form chosen once at run time and a scalar twin that tests hold it
+// against.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +20,8 @@ void CopyPage(void* target, const void* source);
 
 // Standard CRC32C; start with 0, chain by passing the previous result.
 uint32_t Crc32c(uint32_t crc, const void* data, size_t bytes);
-// The CRC of "what came before" followed by the page with this digest, without touching the page again.
+// The CRC of "what came before" followed by the page with this digest, without touching the page
+// again.
 uint32_t Crc32cAppendPage(uint32_t crc, PageDigest digest);
 
 namespace scalar {

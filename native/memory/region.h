@@ -1,4 +1,5 @@
-// Region: memory that can move. A memfd mapped shared, so that a file descriptor is enough to share it.
+// Region: memory that can move. A memfd mapped shared, so that a file descriptor is enough to share
+// it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +12,8 @@ constexpr size_t kPageBytes = 4096;
 
 class Region {
  public:
-  // Throws std::system_error with errno. `huge_pages` asks for 2 MiB pages of the shmem kind (madvise).
+  // Throws std::system_error with errno. `huge_pages` asks for 2 MiB pages of the shmem kind
+  // (madvise).
   static std::shared_ptr<Region> Create(const std::string& name, uint64_t size_bytes,
                                         bool huge_pages);
   // Maps `size_bytes` of `fd` from `offset_bytes`, shared and writable; duplicates `fd`.

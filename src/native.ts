@@ -1,0 +1,107 @@
+/**
+ * The whole native boundary, and the addon's only importer. Plain values, opaque handles, `null` for
+ * what is absent. Native code throws a message and an errno; the coded error is made here.
+ */
+import { createRequire } from 'node:module';
+import type { PageSet, Region } from './ports/memory.ts';
+import { DwcpError } from './util/errors.ts';
+
+// ---- memory -------------------------------------------------------------------------------------
+
+/** A memfd mapped shared: whoever gets `fd` has the same memory. */
+export interface NativeRegion extends Region {
+  readonly fd: number;
+}
+
+export interface NativePageSet extends PageSet {
+  add(page: number): void;
+  has(page: number): boolean;
+}
+
+/** For tests: every kernel next to its scalar twin. A page is 4096 bytes. */
+export interface PageKernels {
+  readonly name: string;
+  crc32c(crc: number, bytes: Uint8Array, scalar: boolean): number;
+  digestPage(page: Uint8Array, scalar: boolean): bigint;
+  copyPage(target: Uint8Array, source: Uint8Array, scalar: boolean): bigint;
+  isZeroPage(page: Uint8Array, scalar: boolean): boolean;
+  appendPage(crc: number, digest: bigint): number;
+}
+
+interface MemoryAddon {
+  readonly PageSet: new (pageCount: number) => NativePageSet;
+  createRegion(name: string, sizeBytes: number, hugePages: boolean): NativeRegion;
+  mapRegion(fd: number, sizeBytes: number, offsetBytes: number): NativeRegion;
+  digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array;
+  fillRegion(region: Region, seed: number, zeroEvery: number): void;
+  readonly kernels: PageKernels;
+}
+
+export interface CreateRegionOptions {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly hugePages: boolean;
+}
+
+export interface MapRegionOptions {
+  readonly fd: number;
+  readonly sizeBytes: number;
+  readonly offsetBytes: number;
+}
+
+export function createRegion(options: CreateRegionOptions): NativeRegion {
+  return coded(() => addon.createRegion(options.name, options.sizeBytes, options.hugePages));
+}
+
+/** Duplicates `fd`; the caller keeps its own. */
+export function mapRegion(options: MapRegionOptions): NativeRegion {
+  return coded(() => addon.mapRegion(options.fd, options.sizeBytes, options.offsetBytes));
+}
+
+export function createPageSet(pageCount: number): NativePageSet {
+  return coded(() => new addon.PageSet(pageCount));
+}
+
+/** `PAGE_DIGEST_BYTES` per page, little-endian, of the memory as it is now. */
+export function digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array {
+  return coded(() => addon.digestPages(region, firstPage, pageCount));
+}
+
+/** For tests: every page random and unlike the others, each `zeroEvery`-th zero (0: none). */
+export function fillRegion(region: Region, seed: number, zeroEvery: number): void {
+  coded(() => addon.fillRegion(region, seed, zeroEvery));
+}
+
+// ---- loading and errors -------------------------------------------------------------------------
+
+// Seen from dist/src/native.js.
+const ADDON_PATH = '../../native/build/Release/dwcp.node';
+
+const addon: MemoryAddon = load();
+
+export const pageKernels: PageKernels = addon.kernels;
+
+function load(): MemoryAddon {
+  try {
+    return createRequire(import.meta.url)(ADDON_PATH) as MemoryAddon;
+  } catch (cause) {
+    throw new DwcpError('ERR_DWCP_NATIVE', `the native addon does not load: ${String(cause)}`, {
+      hint: 'Run "npm run build" in the package, on the machine that will run it.',
+      cause,
+    });
+  }
+}
+
+/** Gives native failures their code; a TypeError is a bug of ours and passes as it is. */
+function coded<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    if (!(cause instanceof Error) || cause instanceof TypeError) throw cause;
+    const errno = (cause as Error & { readonly errno?: unknown }).errno;
+    throw new DwcpError('ERR_DWCP_NATIVE', cause.message, {
+      cause,
+      ...(typeof errno === 'string' ? { errno } : {}),
+    });
+  }
+}
