@@ -9,6 +9,20 @@
       'target_name': 'dwcp',
       'sources': [
         'binding/addon.cc',
+        # engine
+        'binding/engine_binding.cc',
+        'binding/engine_wrap.cc',
+        'binding/link_core_wrap.cc',
+        'engine/byte_transfer.cc',
+        'engine/engine.cc',
+        'engine/frame.cc',
+        'engine/link.cc',
+        'engine/link_core.cc',
+        'engine/local_socket.cc',
+        'engine/page_transfer.cc',
+        'engine/pollable.cc',
+        'engine/stream.cc',
+        'engine/transfer.cc',
         # memory
         'binding/memory_binding.cc',
         'binding/page_set_wrap.cc',

@@ -1,7 +1,12 @@
 /** The addon's bulk engine as it is: integers, plain objects and errno names. See `native/binding/engine_wrap.h`. */
 import { createRequire } from 'node:module';
 import type { PageSet, Region } from './ports/memory.ts';
-import type { BulkLinkCounters, PageReceiveCounters, PageSendCounters, TcpInfo } from './ports/transport.ts';
+import type {
+  BulkLinkCounters,
+  PageReceiveCounters,
+  PageSendCounters,
+  TcpInfo,
+} from './ports/transport.ts';
 
 /** A handle above 0, or the errno name of why there is none. */
 type HandleOrErrno = number | string;
@@ -94,9 +99,7 @@ interface EngineAddon {
   readonly LinkReceiveCore: new (windowBytes: number, pageCount: number) => LinkCore;
 }
 
-const addon = createRequire(import.meta.url)(
-  '../../native/build/Release/dwcp.node',
-) as EngineAddon;
+const addon = createRequire(import.meta.url)('../../native/build/Release/dwcp.node') as EngineAddon;
 
 export const NativeEngine: EngineAddon['Engine'] = addon.Engine;
 export const LinkSendCore: EngineAddon['LinkSendCore'] = addon.LinkSendCore;

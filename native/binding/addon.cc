@@ -1,10 +1,12 @@
 // The addon's only entry: each component registers its own exports.
 #include <napi.h>
 
+#include "binding/engine_binding.h"
 #include "binding/memory_binding.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   dwcp::RegisterMemory(env, exports);
+  dwcp::RegisterEngine(env, exports);
   return exports;
 }
 

@@ -17,8 +17,8 @@ import type {
   ByteReceiveOptions,
   ByteReceiver,
   ByteSendEvent,
-  ByteSendOptions,
   ByteSender,
+  ByteSendOptions,
   HostPort,
   PageReceiveCounters,
   PageReceiveOptions,
@@ -79,7 +79,11 @@ class NativeBulkTransport implements BulkTransport {
       options.congestionControl,
       options.connectTimeoutMs,
     );
-    const stream = new NativeBulkStream(this.#engine, typeof id === 'number' ? id : -1, `${host}:${port}`);
+    const stream = new NativeBulkStream(
+      this.#engine,
+      typeof id === 'number' ? id : -1,
+      `${host}:${port}`,
+    );
     if (typeof id === 'number') {
       this.#streams.set(id, stream);
     } else {
