@@ -1,0 +1,227 @@
+/** Puts a node together from its parts, in the order that keeps fenced guests fenced. */
+
+import type { Observable } from 'rxjs';
+import { loadNode } from '../identity/files.ts';
+import type {
+  DwcpNode,
+  GuestHandle,
+  GuestStatus,
+  MigrateOptions,
+  MigrationProgress,
+  MigrationReceipt,
+  MigrationSession,
+  MigrationStatus,
+  NodeEvent,
+  PeerStatus,
+  StartNodeOptions,
+} from '../node.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Random } from '../ports/random.ts';
+import type { BulkTransport } from '../ports/transport.ts';
+import { FileStorage } from '../storage/file-storage.ts';
+import { createTlsControlTransport } from '../transports/tls-control.ts';
+import { type Completion, DwcpError, type Outcome } from '../util/errors.ts';
+import type { LinkReport } from './messages.ts';
+import { createNactHost } from './nact-host.ts';
+import { type NodeMessage, nodeActor } from './node.ts';
+import { type Hypervisors, recover } from './node-recovery.ts';
+import { NodeView } from './node-view.ts';
+import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
+import type { ActorHost, ActorRef } from './system.ts';
+
+export interface NodeParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly bulk: BulkTransport;
+  readonly hypervisors: Hypervisors;
+}
+
+const DEFAULT_STREAMS = 8;
+const DEFAULT_CHUNK_BYTES = 2 ** 20;
+const DEFAULT_WINDOW_BYTES = 32 * 2 ** 20;
+const DEFAULT_MIGRATIONS_MAX = 4;
+
+export async function startNodeFrom(
+  options: StartNodeOptions,
+  parts: NodeParts,
+): Promise<DwcpNode> {
+  const { logger } = options;
+  const identity = loadNode(options.identity);
+  const storage = await FileStorage.open(options.dataDir);
+  const onFatal = options.onFatal;
+  const host = createNactHost({
+    clock: parts.clock,
+    ...(onFatal === undefined ? {} : { onFatal }),
+    onCrash: ({ path, error }) => logger?.error({ path, err: error }, 'an actor crashed'),
+  });
+  try {
+    const recovery = await recover(storage, parts.hypervisors);
+    const view = new NodeView();
+    const actor = host.spawn(
+      nodeActor({
+        id: options.id,
+        hypervisors: parts.hypervisors,
+        storage,
+        recovery,
+        maxConcurrentMigrations: options.maxConcurrentMigrations ?? DEFAULT_MIGRATIONS_MAX,
+        view,
+        log: (fields, message) => logger?.info(fields, message),
+      }),
+    );
+    const ports = await settle<ListeningPorts>((onListening) =>
+      spawnLinks(host, {
+        nodeId: options.id,
+        peers: options.peers.map(({ id, host: peerHost, port }) => ({
+          id,
+          address: { host: peerHost, port },
+        })),
+        control: createTlsControlTransport({ identity }),
+        bulk: parts.bulk,
+        controlListen: options.listen,
+        bulkListen: { host: options.listen.host, port: options.bulkPort ?? 0 },
+        streams: options.streams ?? DEFAULT_STREAMS,
+        congestionControl: options.congestionControl ?? 'cubic',
+        windowBytes: options.windowBytes ?? DEFAULT_WINDOW_BYTES,
+        chunkBytes: options.chunkBytes ?? DEFAULT_CHUNK_BYTES,
+        report: actor as ActorRef<LinkReport>,
+        random: parts.random,
+        onListening,
+      }),
+    );
+    return new RunningNode(options, parts, { host, storage, view, actor, ports });
+  } catch (error) {
+    await shutdown(host);
+    parts.bulk.close();
+    await storage.close();
+    throw error;
+  }
+}
+
+interface Running {
+  readonly host: ActorHost;
+  readonly storage: FileStorage;
+  readonly view: NodeView;
+  readonly actor: ActorRef<NodeMessage>;
+  readonly ports: ListeningPorts;
+}
+
+class RunningNode implements DwcpNode {
+  readonly id: string;
+  readonly address: ListeningPorts;
+  readonly events$: Observable<NodeEvent>;
+  readonly #options: StartNodeOptions;
+  readonly #parts: NodeParts;
+  readonly #running: Running;
+  #stopped: Promise<void> | null = null;
+
+  constructor(options: StartNodeOptions, parts: NodeParts, running: Running) {
+    this.id = options.id;
+    this.address = running.ports;
+    this.events$ = running.view.events$.asObservable();
+    this.#options = options;
+    this.#parts = parts;
+    this.#running = running;
+  }
+
+  async adopt(handle: GuestHandle): Promise<string> {
+    const guest = await handle.open({ dataDir: this.#options.dataDir });
+    return this.#ask<string>((done) => ({ type: 'adopt', guest, done }));
+  }
+
+  guests(): readonly GuestStatus[] {
+    return [...this.#running.view.guests.values()];
+  }
+
+  peers(): readonly PeerStatus[] {
+    const { links } = this.#running.view;
+    return this.#options.peers.map(({ id }) => {
+      const counters = links.get(id)?.counters();
+      return {
+        id,
+        connected: counters !== undefined,
+        streams: counters?.streams ?? 0,
+        mode: 'datacenter',
+        wireBytesSent: counters?.wireBytesSent ?? 0,
+        wireBytesReceived: counters?.wireBytesReceived ?? 0,
+      };
+    });
+  }
+
+  migrate(guestName: string, options: MigrateOptions): MigrationSession {
+    const bytes = this.#parts.random.bytes(6);
+    const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    const migrationId = hex;
+    const transferId = Number.parseInt(hex, 16);
+    const { view } = this.#running;
+    const progress$: Observable<MigrationProgress> = view.progressOf(migrationId).asObservable();
+    const done = this.#ask<MigrationReceipt>((answer) => ({
+      type: 'migrate',
+      guestName,
+      migrationId,
+      transferId,
+      options,
+      done: answer,
+    }));
+    // A refusal has no session to complete the stream; a caller who only watches must not hang.
+    done.catch(() => view.complete(migrationId));
+    return {
+      id: migrationId,
+      progress$,
+      done,
+      cancel: () => void this.cancel(migrationId).catch(() => {}),
+    };
+  }
+
+  migrations(): readonly MigrationStatus[] {
+    return [...this.#running.view.migrations.values()];
+  }
+
+  cancel(migrationId: string): Promise<void> {
+    return this.#ask<void>((done) => ({ type: 'cancel', migrationId, done }));
+  }
+
+  claim(guestName: string, operator: string): Promise<void> {
+    return this.#ask<void>((done) => ({ type: 'claim', guestName, operator, done }));
+  }
+
+  setMaxBandwidth(peer: string, bytesPerSec: number): void {
+    this.#running.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #stop(): Promise<void> {
+    const { host, storage, view } = this.#running;
+    await shutdown(host);
+    this.#parts.bulk.close();
+    await storage.close();
+    view.events$.complete();
+  }
+
+  #ask<T>(message: (done: Completion<T>) => NodeMessage): Promise<T> {
+    return settle<T>((done) => {
+      if (this.#running.actor.tell(message(done)) === 'accepted') return;
+      done({
+        ok: false,
+        error: new DwcpError('ERR_DWCP_CLOSED', `node "${this.id}" does not take that now`),
+      });
+    });
+  }
+}
+
+function shutdown(host: ActorHost): Promise<void> {
+  return new Promise((resolve) => host.shutdown(resolve));
+}
+
+function settle<T>(ask: (done: Completion<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    ask((outcome: Outcome<T>) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)));
+  });
+}
