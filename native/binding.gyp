@@ -35,5 +35,17 @@
       'defines': ['NAPI_VERSION=8'],
       'ldflags': ['-pthread'],
     },
+    {
+      'target_name': 'dwcp-guest',
+      'type': 'executable',
+      'sources': [
+        'guest/control.cc',
+        'guest/main.cc',
+        'guest/workload.cc',
+        'memory/region.cc',
+      ],
+      'cflags_cc!': ['-fno-exceptions'],
+      'libraries': ['-pthread'],
+    },
   ],
 }
