@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { LinkReport } from '../../src/actors/messages.ts';
+import { createNactHost } from '../../src/actors/nact-host.ts';
+import { type ListeningPorts, spawnLinks } from '../../src/actors/spawn-links.ts';
+import type { ActorHost } from '../../src/actors/system.ts';
+import { type Authority, createAuthority, issueNode } from '../../src/identity/authority.ts';
+import type { HostPort } from '../../src/ports/transport.ts';
+import { systemClock } from '../../src/system/clock.ts';
+import { systemRandom } from '../../src/system/random.ts';
+import { createNativeBulkTransport } from '../../src/transports/native-bulk.ts';
+import { createTlsControlTransport } from '../../src/transports/tls-control.ts';
+
+const anyPort: HostPort = { host: '127.0.0.1', port: 0 };
+const hosts: ActorHost[] = [];
+let authority: Authority;
+
+before(async () => {
+  authority = await createAuthority();
+});
+
+after(() => Promise.all(hosts.map((host) => stop(host))));
+
+interface RealNode {
+  readonly host: ActorHost;
+  readonly reports: LinkReport[];
+  readonly ports: ListeningPorts;
+}
+
+async function start(
+  nodeId: string,
+  peers: readonly { id: string; address: HostPort }[],
+  controlListen: HostPort = anyPort,
+): Promise<RealNode> {
+  const reports: LinkReport[] = [];
+  const host = createNactHost({ clock: systemClock() });
+  hosts.push(host);
+  const report = host.spawn<null, LinkReport>({
+    ...{ name: 'node', mailboxLimit: 100, initialState: () => null },
+    behavior: (_state, message) => {
+      reports.push(message);
+      return null;
+    },
+  });
+  const identity = await issueNode(authority, nodeId);
+  const ports = await new Promise<ListeningPorts>((resolve, reject) => {
+    spawnLinks(host, {
+      ...{ nodeId, peers, report, random: systemRandom() },
+      ...{ controlListen, bulkListen: anyPort },
+      control: createTlsControlTransport({ identity }),
+      bulk: createNativeBulkTransport(),
+      ...{ streams: 3, congestionControl: 'cubic', windowBytes: 2 ** 22, chunkBytes: 2 ** 18 },
+      onListening: (outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)),
+    });
+  });
+  return { host, reports, ports };
+}
+
+function stop(host: ActorHost): Promise<void> {
+  return new Promise((resolve) => host.shutdown(resolve));
+}
+
+function lastUp(node: RealNode): (LinkReport & { type: 'linkUp' }) | null {
+  const ups = node.reports.filter((report) => report.type === 'linkUp');
+  return ups.at(-1) ?? null;
+}
+
+function streamsOf(node: RealNode): number {
+  return lastUp(node)?.bulk.counters().streams ?? 0;
+}
+
+async function until(condition: () => boolean, describe: () => unknown): Promise<void> {
+  const endMs = Date.now() + 10_000;
+  while (!condition()) {
+    assert.ok(Date.now() < endMs, `not in time: ${JSON.stringify(describe())}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+test('two nodes join over TLS and native streams, talk, and notice a restart', async () => {
+  const b = await start('b', [{ id: 'a', address: anyPort }]);
+  const address = { host: '127.0.0.1', port: b.ports.controlPort };
+  const a = await start('a', [{ id: 'b', address }]);
+  const seen = (): unknown => [a.reports, b.reports];
+  await until(() => streamsOf(a) === 3 && streamsOf(b) === 3, seen);
+  for (let count = 0; count < 10; count += 1) {
+    lastUp(a)?.link.tell({ type: 'send', envelope: { from: `a${count}`, to: 'node' } });
+    lastUp(b)?.link.tell({ type: 'send', envelope: { from: `b${count}`, to: 'node' } });
+  }
+  await until(() => a.reports.length === 11 && b.reports.length === 11, seen);
+  const texts = b.reports.map((report) => report.type === 'envelope' && report.envelope.from);
+  assert.deepEqual(
+    texts.slice(1),
+    Array.from({ length: 10 }, (_, index) => `a${index}`),
+  );
+
+  await stop(b.host);
+  await until(() => a.reports.at(-1)?.type === 'linkDown', seen);
+  const again = await start('b', [{ id: 'a', address: anyPort }], address);
+  await until(() => streamsOf(a) === 3 && streamsOf(again) === 3, seen);
+  assert.equal(lastUp(a)?.peerRestarted, true);
+});
