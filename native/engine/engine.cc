@@ -100,6 +100,7 @@ Engine::Engine(Notify notify)
 Engine::~Engine() { Stop(); }
 
 void Engine::Wake() {
+  if (stopped_) return;  // the descriptor may be somebody else's by now
   const uint64_t one = 1;
   if (write(wake_fd_, &one, sizeof one) < 0) return;  // full means that it is awake
 }
@@ -108,6 +109,8 @@ void Engine::Stop() {
   if (stopping_.exchange(true)) return;
   Wake();
   thread_.join();
+  std::lock_guard<std::mutex> lock(mutex_);
+  stopped_ = true;
   for (auto& entry : links_) entry.second->Fail("ERR_DWCP_CLOSED", "the transport was closed");
   while (!streams_.empty()) streams_.begin()->second->Close("", "");
   senders_.clear();
@@ -169,6 +172,7 @@ void Engine::Tick(uint64_t now_us) {
 }
 
 int Engine::Listen(const std::string& host, int port) {
+  if (stopped_) return -EBADF;
   sockaddr_storage address;
   socklen_t size;
   if (!ParseAddress(host, port, &address, &size)) return -EINVAL;
@@ -202,6 +206,7 @@ void Engine::Accepted(int fd, const std::string& remote) {
 
 int Engine::Dial(const std::string& host, int port, const std::string& local,
                  const std::string& congestion, uint64_t timeout_ms) {
+  if (stopped_) return -EBADF;
   sockaddr_storage address;
   socklen_t size;
   if (!ParseAddress(host, port, &address, &size)) return -EINVAL;

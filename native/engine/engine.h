@@ -94,6 +94,7 @@ class Engine {
   std::mutex mutex_;
   std::atomic<int> waiting_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopped_{false};  // the thread is gone and so are the descriptors
   int epoll_fd_ = -1;
   int wake_fd_ = -1;
   int next_id_ = 1;
