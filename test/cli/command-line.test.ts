@@ -11,7 +11,14 @@ function dwcp(...args: string[]) {
 }
 
 test('wrong usage exits 2 and prints a coded error to stderr only', () => {
-  for (const args of [[], ['nope'], ['doctor', '--nope'], ['doctor', 'extra']]) {
+  for (const args of [
+    [],
+    ['nope'],
+    ['doctor', 'extra'],
+    ['demo', '--guest', 'x'],
+    ['status'],
+    ['vm', 'claim', 'v'],
+  ]) {
     const result = dwcp(...args);
     assert.equal(result.status, 2, `dwcp ${args.join(' ')}: ${result.stderr}`);
     assert.match(result.stderr, /error ERR_DWCP_USAGE: /);

@@ -25,9 +25,12 @@ const NODES = ['a', 'b', 'c'] as const;
 
 export interface DemoCluster {
   readonly directory: string;
-  readonly clients: ReadonlyMap<string, AdminClient>;
+  readonly clients: ReadonlyMap<string, DemoClient>;
   stop(): Promise<void>;
 }
+
+/** What the scenario asks of an agent. */
+export type DemoClient = Pick<AdminClient, 'status' | 'guests' | 'startGuest' | 'migrate'>;
 
 interface Agent {
   readonly process: ChildProcess;
@@ -127,7 +130,9 @@ function agentReady(id: string, agent: Agent): Promise<void> {
       clearTimeout(timer);
       refuse(`ended with ${signal ?? code}`);
     });
-    agent.process.stdout?.once('data', () => {
+    // A refused start also prints a document; only this one means ready, the exit tells the rest.
+    createInterface({ input: agent.process.stdout ?? process.stdin }).on('line', (line) => {
+      if (!line.startsWith('{"type":"ready"')) return;
       clearTimeout(timer);
       resolve();
     });

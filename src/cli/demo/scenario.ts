@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { GuestStatus, MigrationProgress, MigrationReceipt } from '../../node.ts';
 import { DwcpError } from '../../util/errors.ts';
-import type { DemoCluster } from './cluster.ts';
+import type { DemoClient, DemoCluster } from './cluster.ts';
 
 const GUEST = 'demo';
 const LINK_WITHIN_MS = 20_000;
@@ -146,7 +146,7 @@ async function linkMode(cluster: DemoCluster, from: string, to: string): Promise
   });
 }
 
-function clientOf(cluster: DemoCluster, node: string) {
+function clientOf(cluster: DemoCluster, node: string): DemoClient {
   const client = cluster.clients.get(node);
   if (client === undefined) throw new DwcpError('ERR_DWCP_PEER_UNKNOWN', `no agent ${node}`);
   return client;

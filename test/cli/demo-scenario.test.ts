@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { DemoClient, DemoCluster } from '../../src/cli/demo/cluster.ts';
+import { type DemoOptions, runDemo } from '../../src/cli/demo/scenario.ts';
+import type { GuestStatus } from '../../src/node.ts';
+import { DwcpError } from '../../src/util/errors.ts';
+import { FakeNode, RECEIPT } from '../agent/fake-node.ts';
+
+const OPTIONS: DemoOptions = {
+  guest: 'memory',
+  memoryBytes: 1 << 30,
+  dirtyBytesPerSec: 1e6,
+  mode: 'datacenter',
+  say: () => {},
+  onProgress: () => {},
+};
+
+/** Three agents whose guest moves when told; `keep` and `freeze` make them break their word. */
+function clusterOf({ keep = false, freeze = false, verified = true as boolean | null } = {}) {
+  let moved = false;
+  let operations = 100;
+  const [base] = new FakeNode().guestList;
+  assert.ok(base?.workload);
+  const workload = base.workload;
+  const guest = (epoch: number): GuestStatus => {
+    operations += freeze && moved ? 0 : 10;
+    return { ...base, name: 'demo', epoch, workload: { ...workload, operations } };
+  };
+  const clientOf = (id: string): DemoClient => ({
+    status: async () => ({
+      node: id,
+      controlPort: 1,
+      bulkPort: 2,
+      uptimeMs: 3,
+      guests: [],
+      peers: new FakeNode().peerList,
+    }),
+    guests: async () => {
+      if (id === 'a' && (!moved || keep)) return [guest(1)];
+      return id === 'b' && moved ? [guest(2)] : [];
+    },
+    startGuest: async () => guest(1),
+    migrate: async () => {
+      moved = true;
+      return { ...RECEIPT, verified };
+    },
+  });
+  const cluster: DemoCluster = {
+    directory: '/nowhere',
+    clients: new Map(['a', 'b', 'c'].map((id) => [id, clientOf(id)])),
+    stop: async () => {},
+  };
+  return cluster;
+}
+
+test('the document has exactly the keys that people script against', async () => {
+  const document = await runDemo(clusterOf(), OPTIONS);
+  assert.deepEqual(document, {
+    guest: 'memory',
+    mode: 'datacenter',
+    memoryBytes: 1 << 30,
+    rounds: 3,
+    totalMs: 1234.5,
+    downtimeMs: 12.5,
+    wireBytes: 5000,
+    rawBytes: 4096,
+    goodputBytesPerSec: 3318,
+    pages: { zero: 7, duplicate: 0, delta: 0, compressed: 0, raw: 1 },
+    workload: {
+      operationsBefore: 120,
+      operationsAfter: 140,
+      longestGapMs: 12.5,
+      invariantHeld: true,
+    },
+    owner: { before: 'a', after: 'b', epoch: 2 },
+    verified: true,
+  });
+});
+
+test('a guest that runs on two hosts fails the demo', async () => {
+  await assert.rejects(
+    runDemo(clusterOf({ keep: true }), OPTIONS),
+    (error) => error instanceof DwcpError && /it runs on: a, b/.test(error.message),
+  );
+});
+
+test('a guest that stands still after its move fails the demo', async () => {
+  await assert.rejects(
+    runDemo(clusterOf({ freeze: true }), OPTIONS),
+    (error) => error instanceof DwcpError && error.code === 'ERR_DWCP_GUEST_FAILED',
+  );
+});
+
+test('a move that was not verified is never called verified', async () => {
+  assert.equal((await runDemo(clusterOf({ verified: null }), OPTIONS)).verified, false);
+});
