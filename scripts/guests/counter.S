@@ -1,4 +1,4 @@
-# Boot-sector guest: 16-bit real mode, loaded at 0x7c00 by the BIOS. It counts in memory; for each count it
+# Firmware guest: 16-bit real mode, given to QEMU with -bios. It counts in memory; for each count it
 # dirties 16 pages and writes "tick N" (eight hex digits) to COM1. A gap or a repeat shows that memory was lost.
     .code16
     .globl _start
@@ -25,7 +25,7 @@ dirty:
     loop dirty
     # "tick " + 8 hex digits + "\n"
     mov $text, %si
-1:  lodsb
+1:  lodsb %cs:(%si), %al
     test %al, %al
     jz 2f
     call put
@@ -58,5 +58,6 @@ put:
     out %al, %dx
     ret
 text: .asciz "tick "
-    .org 510
-    .word 0xaa55
+    .org 0xfff0            # where the processor starts
+    ljmp $0xf000, $_start
+    .org 0x10000

@@ -1,22 +1,18 @@
-// Assembles the boot-sector guest: `node scripts/guests/counter.mjs OUTPUT`.
+// Assembles the firmware guest: `node scripts/guests/counter.mjs OUTPUT`.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Firmware refuses a disk of a single sector. */
-const DISK_BYTES = 64 * 1024;
-
-/** Writes the disk image; throws with the assembler's words. */
+/** Writes the 64 KiB firmware image; throws with the assembler's words. */
 export function assembleCounter(output) {
   const folder = mkdtempSync(join(tmpdir(), 'dwcp-counter-'));
   const source = join(dirname(fileURLToPath(import.meta.url)), 'counter.S');
   const object = join(folder, 'counter.o');
   try {
     run('as', ['--32', '-o', object, source]);
-    run('ld', ['-m', 'elf_i386', '-Ttext', '0x7c00', '--oformat', 'binary', '-o', output, object]);
-    truncateSync(output, DISK_BYTES);
+    run('ld', ['-m', 'elf_i386', '-Ttext', '0', '--oformat', 'binary', '-o', output, object]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import {
+  launchQemu,
+  openQmp,
+  type QemuBinary,
+  type RunningQemu,
+} from '../../src/hypervisors/qemu/launch.ts';
+import { checkDisks, describeMachine } from '../../src/hypervisors/qemu/preflight.ts';
+import { freeze, isAlive, kill, until } from '../../src/hypervisors/qemu/process.ts';
+import type { Qmp } from '../../src/hypervisors/qemu/qmp.ts';
+import { ReturnPath } from '../../src/protocols/qemu/return-path.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'dwcp-qemu-'));
+const started: RunningQemu[] = [];
+after(async () => {
+  await Promise.all(started.map((one) => kill(one.process)));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const qemu = JSON.parse(
+  execFileSync('node', ['scripts/qemu.mjs'], { encoding: 'utf8', timeout: 300_000 }),
+) as QemuBinary;
+const firmware = join(folder, 'counter.bin');
+execFileSync('node', ['scripts/guests/counter.mjs', firmware]);
+
+async function start(name: string, extra: readonly string[]): Promise<RunningQemu> {
+  const args = [
+    ...['-machine', 'q35,accel=tcg,memory-backend=mem0', '-m', '64M', '-nodefaults'],
+    ...['-object', 'memory-backend-memfd,id=mem0,size=64M,share=on', '-display', 'none'],
+    ...['-bios', firmware, '-serial', 'file:@RUN@/serial', ...extra],
+  ];
+  const running = await launchQemu(qemu, args, join(folder, name));
+  started.push(running);
+  return running;
+}
+
+function open(running: RunningQemu): Promise<Qmp> {
+  return openQmp({ path: running.qmpPath, onEvent: () => {}, onClose: () => {} });
+}
+
+function ticks(name: string): number[] {
+  const lines = readFileSync(join(folder, name, 'serial'), 'latin1')
+    .split('\n')
+    .slice(0, -1);
+  return lines.map((line) => Number.parseInt(line.slice(-8), 16));
+}
+
+async function status(qmp: Qmp): Promise<string | undefined> {
+  return (await qmp.ask<{ status?: string }>('query-migrate')).status;
+}
+
+async function reaches(qmp: Qmp, wanted: string): Promise<void> {
+  for (let tries = 0; tries < 400; tries += 1) {
+    if ((await status(qmp)) === wanted) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  assert.fail(`migration is ${await status(qmp)}, not ${wanted}`);
+}
+
+test('a writable local disk is refused by name unless it is declared shared', async () => {
+  const disk = join(folder, 'disk.raw');
+  writeFileSync(disk, '');
+  truncateSync(disk, 1 << 20);
+  const drive = `if=none,id=d0,format=raw,file=${disk}`;
+  const qmp = await open(
+    await start('disk', ['-drive', drive, '-device', 'virtio-blk-pci,drive=d0']),
+  );
+  await assert.rejects(checkDisks(qmp, new Set()), { code: 'ERR_DWCP_LOCAL_DISK' });
+  await checkDisks(qmp, new Set([disk]));
+  const { memoryBytes, machine } = await describeMachine(qmp);
+  assert.equal(memoryBytes, 64 * 2 ** 20);
+  assert.match(machine['machine'] ?? '', /^pc-q35-\d/);
+  await assert.rejects(qmp.ask('no-such-command'), { code: 'ERR_DWCP_QMP' });
+  qmp.close();
+});
+
+test('a QEMU that refuses its arguments is an error with its own words', async () => {
+  await assert.rejects(launchQemu(qemu, ['-no-such'], join(folder, 'bad')), /no-such/);
+});
+
+test('a frozen source whose SHUT(0) is withheld dies, and its twin counts on without a gap', async () => {
+  const source = await start('source', []);
+  const target = await start('target', ['-S', '-incoming', 'defer']);
+  await until(() => ticks('source').length > 20, 'the guest did not count');
+  const [from, to] = [await open(source), await open(target)];
+  for (const qmp of [from, to]) {
+    const names = ['return-path', 'events'];
+    const capabilities = names.map((capability) => ({ capability, state: true }));
+    await qmp.ask('migrate-set-capabilities', { capabilities });
+  }
+  const incoming = join(folder, 'incoming');
+  await to.ask('migrate-incoming', { uri: `unix:${incoming}` });
+  const path = new ReturnPath();
+  let loaded = false;
+  const relay = createServer((near) => {
+    const far = connect(incoming);
+    near.pipe(far);
+    far.on('data', (bytes: Buffer) => {
+      const step = path.push(bytes);
+      loaded = step.loaded;
+      near.write(step.forward);
+    });
+    for (const socket of [near, far]) socket.on('error', () => {});
+  });
+  const outgoing = join(folder, 'outgoing');
+  await new Promise<void>((resolve) => relay.listen(outgoing, resolve));
+  await from.ask('migrate', { uri: `unix:${outgoing}` });
+  await reaches(to, 'completed');
+  await until(() => loaded, 'SHUT(0) was not seen');
+  assert.notEqual(await status(from), 'completed');
+  await freeze(source.process);
+  const before = ticks('source');
+  await kill(source.process);
+  assert.equal(isAlive(source.process), false);
+  await to.ask('cont');
+  await until(() => ticks('target').length > 20, 'the guest did not count on');
+  const all = [...before, ...ticks('target')].filter((tick) => !Number.isNaN(tick));
+  const last = before.at(-1) ?? 0;
+  assert.ok((all.at(-1) ?? 0) > last + 10, 'the counter went on');
+  // The line that the switch cut in two is left out, hence 2.
+  const gaps = all.filter(
+    (tick, index) => index > 0 && ![1, 2].includes(tick - (all[index - 1] ?? 0)),
+  );
+  assert.deepEqual(gaps, []);
+  relay.close();
+  from.close();
+  to.close();
+});
