@@ -33,25 +33,22 @@ const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
   ['sim', ['src/util', 'src/ports', 'src/protocols', 'src/storage', 'src/actors', '#wire']],
 ]);
 
-/** Layers whose use of the layers below must vanish when types are erased. */
-const TYPES_ONLY: ReadonlyMap<string, readonly string[]> = new Map([
-  ['src/ports', ['src/util']],
-  ['src/protocols', ['src/ports']],
-]);
-
 export function layerProblems(file: SourceFile): string[] {
   const from = layerOf(file.path);
   const allowed = ARROWS.get(from);
   if (allowed === undefined) return [`${file.path}: folder ${from} has no row in the layer table`];
   const problems: string[] = [];
+  if (from === 'src/ports' && /\b(?:function|class)\b|=>\s*\{/.test(file.code)) {
+    problems.push(`${file.path}: ports are interfaces and constants, without code`);
+  }
   for (const { specifier, target, typeOnly } of file.imports) {
     const to = target === null ? specifier : layerOf(target);
     if (target === null && specifier !== '#wire') continue; // packages: see purity
     const known = to === from || allowed.includes(to);
     const wildcard = allowed.includes('src/*') && to.startsWith('src/');
     if (!known && !wildcard) problems.push(`${file.path}: ${from} may not import ${specifier}`);
-    if (!typeOnly && TYPES_ONLY.get(from)?.includes(to) === true) {
-      problems.push(`${file.path}: ${from} may import only types from ${specifier}`);
+    if (!typeOnly && from === 'src/ports') {
+      problems.push(`${file.path}: ports may import only types: ${specifier}`);
     }
     if (from === 'sim' && target?.endsWith('/node-disk.ts') === true) {
       problems.push(`${file.path}: a simulation never touches the real disk`);

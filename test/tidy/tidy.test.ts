@@ -44,10 +44,11 @@ describe('layers', () => {
     assertRefused(layerProblems, 'src/ports/a.ts', [
       "import { b } from '../util/b.ts';",
       "import type { B } from '../actors/b.ts';",
+      'export function work() {}',
     ]);
     assertRefused(layerProblems, 'src/protocols/deep/a.ts', [
       "import { b } from '../../actors/b.ts';",
-      "import {\n  b,\n} from '../../ports/b.ts';",
+      "import {\n  b,\n} from '../../transports/b.ts';",
       "export { b } from '../../native.ts';",
       "const b = import('../../storage/b.ts');",
     ]);
@@ -124,6 +125,7 @@ describe('every file', () => {
     assertClean(sizeProblems, everything);
     assertRefused(sizeProblems, 'src/a.ts', ['x\n'.repeat(601)]);
     assertAllowed(sizeProblems, 'src/a.ts', ['x\n'.repeat(600)]);
+    assertRefused(sizeProblems, 'src/protocols/migration/source.ts', ['x\n'.repeat(761)]);
   });
 
   it('leaves nothing for later', () => {
