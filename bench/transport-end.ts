@@ -21,8 +21,18 @@ export interface EndPlan {
 
 export type EndReport =
   | { readonly type: 'listening'; readonly port: number }
-  | { readonly type: 'sent'; readonly seconds: number; readonly cpuSeconds: number; readonly digest: string }
-  | { readonly type: 'landed'; readonly bytes: number; readonly cpuSeconds: number; readonly digest: string };
+  | {
+      readonly type: 'sent';
+      readonly seconds: number;
+      readonly cpuSeconds: number;
+      readonly digest: string;
+    }
+  | {
+      readonly type: 'landed';
+      readonly bytes: number;
+      readonly cpuSeconds: number;
+      readonly digest: string;
+    };
 
 const TRANSFER = { transferId: 1, epoch: 1 };
 const PAGE_BYTES = 4096;
@@ -35,8 +45,11 @@ function runEnd(plan: EndPlan): void {
   const transport = createNativeBulkTransport();
   const windowBytes = Math.max(WINDOW_BYTES, 4 * plan.chunkBytes);
   const link = transport.openLink({ peer: 'bench', windowBytes, chunkBytes: plan.chunkBytes });
+  let finished = false;
   const fail = (event: { readonly type: string; readonly error?: unknown }): void => {
-    if (event.type === 'failed') throw event.error;
+    if (event.type !== 'failed' || finished) return;
+    console.error(event.error);
+    process.exit(1);
   };
   let cpuBefore = process.cpuUsage();
   const cpuSeconds = (): number => {
@@ -44,7 +57,9 @@ function runEnd(plan: EndPlan): void {
     return (user + system) / 1e6;
   };
   const digest = (): string =>
-    createHash('sha256').update(digestPages(region, 0, pageCount)).digest('hex');
+    createHash('sha256')
+      .update(digestPages(region, 0, pageCount))
+      .digest('hex');
 
   if (plan.role === 'receiver') {
     const receiver = link.receivePages({ ...TRANSFER, region }, fail);
@@ -59,6 +74,7 @@ function runEnd(plan: EndPlan): void {
     cpuBefore = process.cpuUsage();
     report({ type: 'listening', port: listening.value.port });
     process.once('message', () => {
+      finished = true;
       const spent = cpuSeconds();
       const bytes = receiver.counters().landedBytes;
       report({ type: 'landed', bytes, cpuSeconds: spent, digest: digest() });
@@ -80,6 +96,7 @@ function runEnd(plan: EndPlan): void {
       return;
     }
     const seconds = (performance.now() - startedAt) / 1000;
+    finished = true;
     report({ type: 'sent', seconds, cpuSeconds: cpuSeconds(), digest: digest() });
     transport.close();
     process.disconnect();

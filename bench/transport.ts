@@ -11,7 +11,7 @@ import { assert } from '../src/util/assert.ts';
 import { DwcpError } from '../src/util/errors.ts';
 import { formatBytes } from '../src/util/units.ts';
 import type { Bench, BenchDocument, BenchResult, BenchRunOptions, Floor } from './document.ts';
-import { benchDocument, checkout, type Contender, measureCase, sideResult } from './harness.ts';
+import { benchDocument, type Contender, checkout, measureCase, sideResult } from './harness.ts';
 import { atLeast, pairwise } from './statistics.ts';
 import type { EndPlan, EndReport } from './transport-end.ts';
 
@@ -183,7 +183,10 @@ interface IperfReport {
   readonly end: {
     readonly sum_received: { readonly bytes: number; readonly bits_per_second: number };
     readonly sum_sent: { readonly seconds: number };
-    readonly cpu_utilization_percent: { readonly host_total: number; readonly remote_total: number };
+    readonly cpu_utilization_percent: {
+      readonly host_total: number;
+      readonly remote_total: number;
+    };
   };
 }
 
@@ -193,7 +196,7 @@ async function runIperf(shape: Shape): Promise<Run> {
     stdio: ['ignore', 'pipe', 2],
   });
   try {
-    await once(server.stdout, 'data'); // its banner comes once it listens
+    if (server.stdout !== null) await once(server.stdout, 'data'); // its banner comes once it listens
     const bytes = String(shape.regionBytes * shape.passes);
     const flags = ['-P', String(shape.streams), '-l', '1M', '-C', CONGESTION_CONTROL, '-n', bytes];
     const client = spawn('iperf3', ['-c', '127.0.0.1', '-p', port, ...flags, '--json'], {

@@ -7,7 +7,15 @@
 // without dwcp. So QEMU 10 is taken from backports into a cache of our own: private package lists, `apt-get -d`,
 // `dpkg-deb -x`. Nothing of the system is changed and no root is needed.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,7 +33,11 @@ export function findQemu() {
     const found = described(onPath.stdout.trim(), {}, []);
     if (Number.parseInt(found.version, 10) >= MINIMUM_MAJOR) return found;
   }
-  const tree = fetched('qemu', 'qemu-system-x86', ['qemu-system-x86', 'qemu-system-data', 'seabios']);
+  const tree = fetched('qemu', 'qemu-system-x86', [
+    'qemu-system-x86',
+    'qemu-system-data',
+    'seabios',
+  ]);
   const libraries = ['usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu']
     .flatMap((path) => [join(tree, path), ...foldersOf(join(tree, path))])
     .filter((path) => existsSync(path));
@@ -42,12 +54,16 @@ export function findKernel() {
   const tree = fetched('kernel', 'linux-image-amd64', []);
   const boot = join(tree, 'boot');
   const name = readdirSync(boot).find((file) => file.startsWith('vmlinuz-'));
-  if (name === undefined) throw new Error(`no kernel image in ${boot}; remove ${tree} and try again`);
+  if (name === undefined)
+    throw new Error(`no kernel image in ${boot}; remove ${tree} and try again`);
   return { kernel: join(boot, name), version: name.slice('vmlinuz-'.length) };
 }
 
 function described(binary, env, args) {
-  const run = spawnSync(binary, ['--version'], { encoding: 'utf8', env: { ...process.env, ...env } });
+  const run = spawnSync(binary, ['--version'], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
   const version = /version ([0-9.]+)/.exec(run.stdout ?? '')?.[1];
   if (version === undefined) {
     throw new Error(`${binary} does not run: ${run.error?.message ?? run.stderr}`);
@@ -68,7 +84,13 @@ function fetched(name, wanted, needed) {
     const release = name === 'qemu' ? ['-t', `${codename()}-backports`] : [];
     aptGet([
       ...['-o', `Dir::Cache::archives=${archives}/`, '-y', '-d', '--no-install-recommends'],
-      ...[...release, '--reinstall', 'install', wanted, ...needed.filter((item) => item !== wanted)],
+      ...[
+        ...release,
+        '--reinstall',
+        'install',
+        wanted,
+        ...needed.filter((item) => item !== wanted),
+      ],
     ]);
     const unpacking = `${tree}.${process.pid}`;
     mkdirSync(unpacking, { recursive: true });
@@ -87,7 +109,8 @@ function updateLists() {
   mkdirSync(join(apt, 'lists/partial'), { recursive: true });
   mkdirSync(join(apt, 'cache'), { recursive: true });
   const suites = [codename(), `${codename()}-updates`, `${codename()}-backports`];
-  const line = (uri, suite) => `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${uri} ${suite} main\n`;
+  const line = (uri, suite) =>
+    `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${uri} ${suite} main\n`;
   const lines = suites.map((suite) => line('http://deb.debian.org/debian', suite));
   lines.push(line('http://deb.debian.org/debian-security', `${codename()}-security`));
   writeFileSync(join(apt, 'sources.list'), lines.join(''));
@@ -153,10 +176,16 @@ function isHeld(lock) {
 }
 
 function run(command, args) {
-  const result = spawnSync(command, args, { encoding: 'utf8', timeout: 600_000, maxBuffer: 1 << 26 });
+  const result = spawnSync(command, args, {
+    encoding: 'utf8',
+    timeout: 600_000,
+    maxBuffer: 1 << 26,
+  });
   if (result.status === 0) return;
   const said = `${result.error?.message ?? ''}${result.stderr ?? ''}`.trim().slice(-800);
-  throw new Error(`${command} failed: ${said}\nInstall qemu-system-x86_64 ${MINIMUM_MAJOR} or newer, or name it in DWCP_QEMU.`);
+  throw new Error(
+    `${command} failed: ${said}\nInstall qemu-system-x86_64 ${MINIMUM_MAJOR} or newer, or name it in DWCP_QEMU.`,
+  );
 }
 
 function foldersOf(path) {
