@@ -57,7 +57,10 @@ function generateWire() {
   const load = 'import $protobuf from "protobufjs/minimal.js";';
   if (!wire.includes(load)) throw new Error('pbjs no longer writes the import that we extend');
   const numbers = `${load}\n$protobuf.util.Long = null;\n$protobuf.configure();`;
-  writeFileSync(join(root, 'build/wire/wire.js'), wire.replace(load, () => numbers));
+  writeFileSync(
+    join(root, 'build/wire/wire.js'),
+    wire.replace(load, () => numbers),
+  );
   run('npx', ['--no-install', 'pbts', '-o', 'build/wire/wire.d.ts', 'build/wire/wire.js']);
 }
 
