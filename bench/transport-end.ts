@@ -89,7 +89,7 @@ function runEnd(plan: EndPlan): void {
   let batches = 0;
   let startedAt = 0;
   const sender = link.sendPages({ ...TRANSFER, region }, (event) => {
-    fail(event);
+    if (event.type === 'failed') return fail(event);
     batches += 1;
     if (batches < plan.passes) {
       sender.send(pages);
