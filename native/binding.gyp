@@ -27,6 +27,8 @@
         'binding/memory_binding.cc',
         'binding/page_set_wrap.cc',
         'binding/region_wrap.cc',
+        'binding/tracker_wrap.cc',
+        'memory/dirty_tracker.cc',
         'memory/page_kernels.cc',
         'memory/page_set.cc',
         'memory/region.cc',

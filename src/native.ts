@@ -3,7 +3,7 @@
  * what is absent. Native code throws a message and an errno; the coded error is made here.
  */
 import { createRequire } from 'node:module';
-import type { PageSet, Region } from './ports/memory.ts';
+import type { DirtyTracker, DirtyTrackingBackend, PageSet, Region } from './ports/memory.ts';
 import { DwcpError } from './util/errors.ts';
 
 // ---- memory -------------------------------------------------------------------------------------
@@ -30,6 +30,12 @@ export interface PageKernels {
 
 interface MemoryAddon {
   readonly PageSet: new (pageCount: number) => NativePageSet;
+  readonly DirtyTracker: new (
+    backend: string,
+    pid: number,
+    address: bigint,
+    region: Region,
+  ) => DirtyTracker;
   createRegion(name: string, sizeBytes: number, hugePages: boolean): NativeRegion;
   mapRegion(fd: number, sizeBytes: number, offsetBytes: number): NativeRegion;
   digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array;
@@ -60,6 +66,20 @@ export function mapRegion(options: MapRegionOptions): NativeRegion {
 
 export function createPageSet(pageCount: number): NativePageSet {
   return coded(() => new addon.PageSet(pageCount));
+}
+
+export interface CreateTrackerOptions {
+  /** `auto` takes the kernel's tracking where this machine has it, else re-hashes. */
+  readonly backend: 'auto' | DirtyTrackingBackend;
+  /** The process whose writes count, and where it has the region mapped. */
+  readonly pid: number;
+  readonly address: bigint;
+  readonly region: Region;
+}
+
+export function createTracker(options: CreateTrackerOptions): DirtyTracker {
+  const { backend, pid, address, region } = options;
+  return coded(() => new addon.DirtyTracker(backend, pid, address, region));
 }
 
 /** `PAGE_DIGEST_BYTES` per page, little-endian, of the memory as it is now. */

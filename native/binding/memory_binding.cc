@@ -6,6 +6,7 @@
 #include "binding/native_error.h"
 #include "binding/page_set_wrap.h"
 #include "binding/region_wrap.h"
+#include "binding/tracker_wrap.h"
 #include "memory/page_kernels.h"
 
 namespace dwcp {
@@ -123,6 +124,7 @@ Napi::Value KernelAppendPage(const Napi::CallbackInfo& info) {
 void RegisterMemory(Napi::Env env, Napi::Object exports) {
   RegionWrap::Register(env, exports);
   PageSetWrap::Register(env, exports);
+  TrackerWrap::Register(env, exports);
   exports.Set("createRegion", Napi::Function::New<CreateRegion>(env));
   exports.Set("mapRegion", Napi::Function::New<MapRegion>(env));
   exports.Set("digestPages", Napi::Function::New<DigestPages>(env));

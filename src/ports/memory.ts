@@ -19,7 +19,7 @@ export interface PageSet {
 }
 
 /** Which back-end finds dirty pages; reported, never guessed by the reader. */
-export type DirtyTrackingBackend = 'pagemap-scan' | 'soft-dirty' | 'rehash';
+export type DirtyTrackingBackend = 'pagemap-scan' | 'rehash';
 
 export interface DirtyTracker {
   readonly backend: DirtyTrackingBackend;

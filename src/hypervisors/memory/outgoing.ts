@@ -1,0 +1,207 @@
+/**
+ * The source's end of moving a memory guest: scan and protect, send, and at the end park the workload,
+ * freeze the process, and scan once more.
+ */
+import { createPageSet, createTracker, digestPages, type NativeRegion } from '../../native.ts';
+import type {
+  GuestReference,
+  OutgoingMigration,
+  OutgoingOptions,
+  RoundReport,
+  TransferProgress,
+} from '../../ports/hypervisor.ts';
+import type { DirtyTracker, PageSet } from '../../ports/memory.ts';
+import type { PageSender, SendEvent } from '../../ports/transport.ts';
+import { assert } from '../../util/assert.ts';
+import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
+import * as fence from '../process-fence.ts';
+import type { GuestProcess } from './control.ts';
+import { mapGuestMemory, PAGE_BYTES } from './memory.ts';
+
+/** What moving asks of the guest it moves. */
+export interface MovableGuest {
+  readonly reference: GuestReference;
+  readonly process: GuestProcess;
+  /** Parks the workload between two operations. */
+  pause(done: Completion<void>): void;
+  unfence(done: Completion<void>): void;
+  kill(done: Completion<void>): void;
+}
+
+export function openMemoryOutgoing(
+  guest: MovableGuest,
+  options: OutgoingOptions,
+  done: Completion<OutgoingMigration>,
+): void {
+  let outcome: Outcome<OutgoingMigration>;
+  try {
+    outcome = succeeded(new MemoryOutgoing(guest, options));
+  } catch (error) {
+    outcome = failed(asDwcpError(error));
+  }
+  setImmediate(() => done(outcome));
+}
+
+interface Round {
+  readonly done: Completion<RoundReport>;
+  readonly sentPages: number;
+  readonly startedUs: number;
+  readonly isLast: boolean;
+}
+
+class MemoryOutgoing implements OutgoingMigration {
+  readonly #guest: MovableGuest;
+  readonly #region: NativeRegion;
+  readonly #tracker: DirtyTracker;
+  readonly #dirty: PageSet;
+  readonly #sender: PageSender;
+  readonly #onFailure: (error: DwcpError) => void;
+  #round: Round | null = null;
+  #dirtyBytesPerSec = 0;
+  #isClosed = false;
+
+  constructor(guest: MovableGuest, options: OutgoingOptions) {
+    this.#guest = guest;
+    this.#onFailure = options.onFailure;
+    const { pid, address, isTracked, sizeBytes } = guest.process;
+    this.#region = mapGuestMemory(guest.process);
+    this.#tracker = createTracker({
+      backend: isTracked ? 'auto' : 'rehash',
+      pid,
+      address: BigInt(address),
+      region: this.#region,
+    });
+    this.#dirty = createPageSet(sizeBytes / PAGE_BYTES);
+    this.#sender = options.link.sendPages(
+      { transferId: options.transferId, epoch: options.epoch, region: this.#region },
+      (event) => this.#sent(event),
+    );
+  }
+
+  round(done: Completion<RoundReport>): void {
+    this.#send(done, false);
+  }
+
+  stopAndCopy(done: Completion<RoundReport>): void {
+    this.#guest.pause((paused) => {
+      if (!paused.ok) return done(paused);
+      fence.freeze(this.#guest.reference, (frozen) => {
+        if (!frozen.ok) return done(frozen);
+        this.#send(done, true);
+      });
+    });
+  }
+
+  fence(done: Completion<void>): void {
+    const isStopped = fence.allThreadsStopped(this.#guest.reference);
+    const { name } = this.#guest.reference;
+    setImmediate(() =>
+      done(
+        isStopped
+          ? succeeded(undefined)
+          : failed(new DwcpError('ERR_DWCP_GUEST_STATE', `"${name}" is not stopped`)),
+      ),
+    );
+  }
+
+  digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void {
+    setImmediate(() => done(attempt(() => digestPages(this.#region, firstPage, pageCount))));
+  }
+
+  progress(): TransferProgress {
+    const counters = this.#sender.counters();
+    return {
+      zeroPages: counters.zeroPages,
+      rawPages: counters.rawPages,
+      rawBytes: counters.rawBytes,
+      wireBytes: counters.wireBytes,
+      ackedBytes: counters.ackedBytes,
+      remainingBytes: counters.pendingPages * PAGE_BYTES,
+      dirtyBytesPerSec: this.#dirtyBytesPerSec,
+    };
+  }
+
+  abort(done: Completion<void>): void {
+    this.#close();
+    this.#guest.unfence(done);
+  }
+
+  release(done: Completion<void>): void {
+    this.#close();
+    this.#guest.kill(done);
+  }
+
+  /** The link's bucket holds the memory guest's bytes back; there is no second one here. */
+  setMaxBandwidth(): void {}
+
+  writeReturn(): void {
+    throw new DwcpError('ERR_DWCP_PROTOCOL', 'a memory guest has no return path');
+  }
+
+  #send(done: Completion<RoundReport>, isLast: boolean): void {
+    assert(this.#round === null, 'one round at a time');
+    const startedUs = nowUs();
+    const scanned = this.#scan();
+    if (!scanned.ok) {
+      setImmediate(() => done(scanned));
+      return;
+    }
+    this.#round = { done, sentPages: this.#dirty.size(), startedUs, isLast };
+    this.#sender.send(this.#dirty);
+    this.#dirty.clear();
+  }
+
+  #sent(event: SendEvent): void {
+    if (event.type === 'failed') return this.#failed(event.error);
+    const round = this.#round;
+    if (round === null) return;
+    this.#round = null;
+    const elapsedUs = Math.max(1, Math.round(nowUs() - round.startedUs));
+    if (!round.isLast) {
+      const scanned = this.#scan();
+      if (!scanned.ok) return round.done(scanned);
+    }
+    const remainingBytes = this.#dirty.size() * PAGE_BYTES;
+    if (!round.isLast) this.#dirtyBytesPerSec = Math.round((remainingBytes / elapsedUs) * 1e6);
+    round.done(
+      succeeded({ sentPages: round.sentPages, remainingBytes, elapsedUs, stopped: round.isLast }),
+    );
+  }
+
+  #scan(): Outcome<void> {
+    return attempt(() => void this.#tracker.scan(this.#dirty));
+  }
+
+  #failed(error: DwcpError): void {
+    const round = this.#round;
+    this.#round = null;
+    if (round !== null) return round.done(failed(error));
+    if (!this.#isClosed) this.#onFailure(error);
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#sender.close();
+    this.#tracker.close();
+    this.#region.close();
+  }
+}
+
+function attempt<T>(run: () => T): Outcome<T> {
+  try {
+    return succeeded(run());
+  } catch (error) {
+    return failed(asDwcpError(error));
+  }
+}
+
+function asDwcpError(error: unknown): DwcpError {
+  if (error instanceof DwcpError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new DwcpError('ERR_DWCP_GUEST_FAILED', message, { cause: error });
+}
+
+function nowUs(): number {
+  return performance.now() * 1000;
+}
