@@ -4,6 +4,7 @@ import { DwcpError } from '../../util/errors.ts';
 import { formatBytes, formatRate, parseBytes } from '../../util/units.ts';
 import { type DemoCluster, startDemoCluster } from '../demo/cluster.ts';
 import { type DemoDocument, type DemoOptions, runDemo } from '../demo/scenario.ts';
+import { qemuUnsupported } from '../guest-options.ts';
 import { showMigration } from '../migration-display.ts';
 import { addCommand, type JsonOption, printResult } from '../output.ts';
 
@@ -21,7 +22,7 @@ export function addDemoCommand(program: Command): void {
     'three agents on this machine, and a live guest moved from a to b',
     'dwcp demo --size 512MiB --dirty-rate 200MiB/s',
   )
-    .option('--guest <kind>', 'memory or qemu', 'memory')
+    .option('--guest <kind>', 'memory', 'memory')
     .option('--size <bytes>', "the guest's memory", '1GiB')
     .option('--dirty-rate <rate>', 'how fast the guest writes to distinct pages', '100MiB/s')
     .option('--mode <mode>', 'datacenter', 'datacenter')
@@ -58,7 +59,8 @@ async function demo(options: DemoCommandOptions): Promise<void> {
 
 function demoOptions(options: DemoCommandOptions): Omit<DemoOptions, 'say' | 'onProgress'> {
   const { guest, mode } = options;
-  if (guest !== 'memory' && guest !== 'qemu') throw wrong('--guest', guest, 'memory, qemu');
+  if (guest === 'qemu') throw qemuUnsupported();
+  if (guest !== 'memory') throw wrong('--guest', guest, 'memory');
   if (mode !== 'datacenter') throw wrong('--mode', mode, 'datacenter');
   const memoryBytes = parseBytes(options.size);
   if (memoryBytes < 2 ** 20) throw wrong('--size', options.size, '1MiB or more');

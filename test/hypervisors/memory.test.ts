@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { MemoryGuest } from '../../src/hypervisors/memory/guest.ts';
+import { mapGuestMemory } from '../../src/hypervisors/memory/memory.ts';
+import { memoryGuest, memoryHypervisor } from '../../src/hypervisors/memory-guest.ts';
+import { allThreadsStopped, freeze, isAlive } from '../../src/hypervisors/process-fence.ts';
+import { createPageSet, createTracker, digestPages } from '../../src/native.ts';
+import type { Guest, WorkloadReport } from '../../src/ports/hypervisor.ts';
+import type { Completion } from '../../src/util/errors.ts';
+
+const MEMORY_BYTES = 32 * 2 ** 20;
+const PAGES = MEMORY_BYTES / 4096;
+const dataDir = mkdtempSync(join(tmpdir(), 'dwcp-memory-'));
+const hypervisor = memoryHypervisor({ dataDir });
+
+after(async () => {
+  await ask<readonly string[]>((done) => hypervisor.removeOrphans(new Set(), done));
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+function ask<T>(start: (done: Completion<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    start((outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)));
+  });
+}
+
+function startGuest(dirtyBytesPerSec: number): Promise<Guest> {
+  const options = { name: 'worker', memoryBytes: MEMORY_BYTES, dirtyBytesPerSec };
+  return memoryGuest(options).open({ dataDir });
+}
+
+async function report(guest: Guest): Promise<WorkloadReport> {
+  const workload = await ask<WorkloadReport | null>((done) => guest.workload(done));
+  assert.ok(workload !== null, 'a running guest reports');
+  return workload;
+}
+
+for (const backend of ['pagemap-scan', 'rehash'] as const) {
+  test(`${backend} misses no page that a guest wrote`, async () => {
+    const guest = (await startGuest(20 * 2 ** 20)) as MemoryGuest;
+    const region = mapGuestMemory(guest.process);
+    const address = BigInt(guest.process.address);
+    const tracker = createTracker({ backend, pid: guest.process.pid, address, region });
+    assert.equal(tracker.backend, backend);
+    const dirty = createPageSet(PAGES);
+    assert.equal(tracker.scan(dirty).dirtyPages, PAGES, 'the first scan returns every page');
+    await ask<void>((done) => guest.pause(done));
+    dirty.clear();
+    tracker.scan(dirty);
+    const before = digestPages(region, 0, PAGES);
+    await ask<void>((done) => guest.unfence(done));
+    await delay(200);
+    await ask<void>((done) => guest.pause(done));
+    dirty.clear();
+    tracker.scan(dirty);
+    const now = digestPages(region, 0, PAGES);
+    let changed = 0;
+    for (let page = 0; page < PAGES; page += 1) {
+      const isSame = before
+        .subarray(page * 8, page * 8 + 8)
+        .every((b, i) => b === now[page * 8 + i]);
+      if (isSame) continue;
+      changed += 1;
+      assert.ok(dirty.has(page), `page ${page} was written and not found`);
+    }
+    assert.ok(changed > 100, `the guest wrote (${changed} pages)`);
+    dirty.clear();
+    assert.equal(tracker.scan(dirty).dirtyPages, 0, 'a parked guest writes nothing');
+    tracker.close();
+    region.close();
+    await ask<void>((done) => guest.kill(done));
+  });
+}
+
+test('a frozen guest stands still, shows the gap to itself, and keeps its invariant', async () => {
+  const guest = await startGuest(10 * 2 ** 20);
+  await ask<void>((done) => freeze(guest.reference, done));
+  assert.equal(await ask((done) => guest.state(done)), 'fenced');
+  assert.ok(allThreadsStopped(guest.reference));
+  await delay(150);
+  await ask<void>((done) => guest.unfence(done));
+  await delay(50);
+  const workload = await report(guest);
+  assert.ok(workload.longestGapMs >= 140, `the guest saw ${workload.longestGapMs} ms`);
+  assert.equal(workload.invariantHeld, true);
+  await ask<void>((done) => guest.kill(done));
+});
+
+test('a guest outlives its agent and is adopted again, but only as the same process', async () => {
+  const guest = await startGuest(0);
+  const { reference } = guest;
+  guest.detach();
+  assert.ok(isAlive(reference));
+  const adopted = await ask<Guest>((done) => hypervisor.adopt(reference, done));
+  assert.ok((await report(adopted)).operations > 0);
+  const other = { ...reference, startTicks: reference.startTicks + 1 };
+  await assert.rejects(
+    ask<Guest>((done) => hypervisor.adopt(other, done)),
+    { code: 'ERR_DWCP_GUEST_FAILED' },
+  );
+  await ask<void>((done) => adopted.kill(done));
+  assert.ok(!isAlive(reference), 'killed means gone');
+});
+
+test('orphans are found and removed, except those that are still wanted', async () => {
+  const [kept, orphan] = [await startGuest(0), await startGuest(0)];
+  const keep = new Set([kept.reference.socketPath]);
+  const removed = await ask<readonly string[]>((done) => hypervisor.removeOrphans(keep, done));
+  assert.deepEqual(removed, [orphan.reference.socketPath]);
+  assert.ok(isAlive(kept.reference));
+  assert.ok(!isAlive(orphan.reference));
+  await ask<void>((done) => kept.kill(done));
+});
