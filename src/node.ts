@@ -1,9 +1,16 @@
 /** The public face of one running node; `startNode` in `src/index.ts` makes it. */
 import type { Logger } from 'pino';
 import type { Observable } from 'rxjs';
-import type { Guest, GuestKind, TransferProgress, WorkloadReport } from './ports/hypervisor.ts';
+import type {
+  GuestHandle,
+  GuestKind,
+  TransferProgress,
+  WorkloadReport,
+} from './ports/hypervisor.ts';
 import type { CongestionControl, HostPort } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
+
+export type { GuestHandle } from './ports/hypervisor.ts';
 
 /** `startNode(options): Promise<DwcpNode>` rejects with a coded error; nothing is left behind then. */
 export interface StartNodeOptions {
@@ -56,13 +63,6 @@ export interface DwcpNode extends AsyncDisposable {
   setMaxBandwidth(peer: string, bytesPerSec: number): void;
   readonly events$: Observable<NodeEvent>;
   stop(): Promise<void>;
-}
-
-/** Made by `memoryGuest(...)` or `qemuGuest(...)`. */
-export interface GuestHandle {
-  readonly kind: GuestKind;
-  readonly name: string;
-  readonly open: (host: { readonly dataDir: string }) => Promise<Guest>;
 }
 
 export interface MigrateOptions {

@@ -13,9 +13,9 @@ import {
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { GuestHandle } from '../node.ts';
 import type {
   Guest,
+  GuestHandle,
   GuestReference,
   Hypervisor,
   IncomingGuest,

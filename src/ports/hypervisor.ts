@@ -63,6 +63,13 @@ export interface Guest {
   detach(): void;
 }
 
+/** Made by `memoryGuest(...)` or `qemuGuest(...)`. */
+export interface GuestHandle {
+  readonly kind: GuestKind;
+  readonly name: string;
+  readonly open: (host: { readonly dataDir: string }) => Promise<Guest>;
+}
+
 export type GuestState = 'running' | 'paused' | 'fenced';
 
 /** Measured by the guest inside its own memory: it survives every move. */
