@@ -143,3 +143,14 @@ test('a chunk too far ahead or with a page outside of the region is refused', ()
   assert.deepEqual(types(1, [PAGES]), ['refuse']);
   assert.deepEqual(types(0, []), ['refuse']);
 });
+
+test('a chunk that was overtaken never lands over newer content', () => {
+  const receiver = new LinkReceiveCore(WINDOW_BYTES, PAGES);
+  const writtenPages = (seq: number, pages: number[]): (number | undefined)[] =>
+    receiver
+      .step({ type: 'chunk', seq, bytes: 1, pages })
+      .filter(({ type }) => type === 'writePage')
+      .map(({ page }) => page);
+  assert.deepEqual(writtenPages(2, [3, 4]), [3, 4]);
+  assert.deepEqual(writtenPages(1, [2, 3]), [2], 'page 3 has newer content');
+});
