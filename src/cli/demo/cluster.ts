@@ -26,6 +26,10 @@ const NODES = ['a', 'b', 'c'] as const;
 export interface DemoCluster {
   readonly directory: string;
   readonly clients: ReadonlyMap<string, DemoClient>;
+  /** `kill -9`, as a fault test wants it: the guests stay. */
+  crash(node: string): Promise<void>;
+  /** Starts a crashed agent again on what it left in its data directory. */
+  restart(node: string): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -40,10 +44,22 @@ interface Agent {
 export async function startDemoCluster(): Promise<DemoCluster> {
   const directory = mkdtempSync(join(tmpdir(), 'dwcp-demo-'));
   const clients = new Map<string, AdminClient>();
-  const agents: Agent[] = [];
+  const agents = new Map<string, Agent>();
+  const start = async (node: string): Promise<void> => {
+    const agent = spawnAgent(configFile(directory, node));
+    agents.set(node, agent);
+    await agentReady(node, agent);
+  };
+  const crash = async (node: string): Promise<void> => {
+    const child = agents.get(node)?.process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await exited;
+  };
   const stop = async () => {
     for (const client of clients.values()) client.close();
-    await Promise.all(agents.map(stopAgent));
+    await Promise.all([...agents.values()].map(stopAgent));
     killLeftovers(directory);
     rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   };
@@ -57,14 +73,12 @@ export async function startDemoCluster(): Promise<DemoCluster> {
         const peers = NODES.flatMap((peer, at) =>
           peer === id ? [] : [{ id: peer, address: addressOf(at) }],
         );
-        const config = await writeConfig(directory, authority, id, {
+        await writeConfig(directory, authority, id, {
           listen: addressOf(index),
           admin: { listen: addressOf(index + NODES.length), operators: ['operator'] },
           peers,
         });
-        const agent = spawnAgent(config);
-        agents.push(agent);
-        await agentReady(id, agent);
+        await start(id);
         return ports[index + NODES.length] ?? 0;
       }),
     );
@@ -72,7 +86,7 @@ export async function startDemoCluster(): Promise<DemoCluster> {
       const address = { host: '127.0.0.1', port: ready[index] ?? 0 };
       clients.set(id, new AdminClient({ address, identity: operator, expectedNode: id }));
     });
-    return { directory, clients, stop };
+    return { directory, clients, crash, restart: start, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -84,9 +98,8 @@ async function writeConfig(
   authority: Authority,
   id: string,
   settings: object,
-): Promise<string> {
+): Promise<void> {
   const identity = saveNode(join(directory, id), await issueNode(authority, id));
-  const file = join(directory, `${id}.yaml`);
   const document = {
     id,
     ...settings,
@@ -95,8 +108,11 @@ async function writeConfig(
     metrics: { listen: '127.0.0.1:0' },
     log: { level: 'warn' },
   };
-  writeFileSync(file, stringify(document));
-  return file;
+  writeFileSync(configFile(directory, id), stringify(document));
+}
+
+function configFile(directory: string, id: string): string {
+  return join(directory, `${id}.yaml`);
 }
 
 function spawnAgent(config: string): Agent {

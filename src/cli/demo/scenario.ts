@@ -4,6 +4,8 @@ import type { GuestStatus, MigrationProgress, MigrationReceipt } from '../../nod
 import { DwcpError } from '../../util/errors.ts';
 import type { DemoClient, DemoCluster } from './cluster.ts';
 
+type DemoClients = Pick<DemoCluster, 'clients'>;
+
 const GUEST = 'demo';
 const LINK_WITHIN_MS = 20_000;
 const POLL_MS = 50;
@@ -48,7 +50,7 @@ export interface DemoDocument {
   readonly verified: boolean;
 }
 
-export async function runDemo(cluster: DemoCluster, options: DemoOptions): Promise<DemoDocument> {
+export async function runDemo(cluster: DemoClients, options: DemoOptions): Promise<DemoDocument> {
   const source = clientOf(cluster, 'a');
   options.say('three agents run: a, b, c');
   const { guest: kind, memoryBytes, dirtyBytesPerSec } = options;
@@ -71,7 +73,7 @@ interface Owner {
 }
 
 /** Asks every agent, and refuses any answer but exactly one host that runs the guest. */
-async function theOwner(cluster: DemoCluster): Promise<Owner> {
+async function theOwner(cluster: DemoClients): Promise<Owner> {
   const owners: Owner[] = [];
   for (const [node, client] of cluster.clients) {
     for (const guest of await client.guests()) {
@@ -133,7 +135,7 @@ function describe(
   };
 }
 
-async function linkMode(cluster: DemoCluster, from: string, to: string): Promise<string> {
+async function linkMode(cluster: DemoClients, from: string, to: string): Promise<string> {
   const deadlineMs = performance.now() + LINK_WITHIN_MS;
   while (performance.now() < deadlineMs) {
     const { peers } = await clientOf(cluster, from).status();
@@ -146,7 +148,7 @@ async function linkMode(cluster: DemoCluster, from: string, to: string): Promise
   });
 }
 
-function clientOf(cluster: DemoCluster, node: string): DemoClient {
+function clientOf(cluster: DemoClients, node: string): DemoClient {
   const client = cluster.clients.get(node);
   if (client === undefined) throw new DwcpError('ERR_DWCP_PEER_UNKNOWN', `no agent ${node}`);
   return client;
