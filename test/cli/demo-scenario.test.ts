@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DemoClient, DemoCluster } from '../../src/cli/demo/cluster.ts';
+import type { DemoClient } from '../../src/cli/demo/cluster.ts';
 import { type DemoOptions, runDemo } from '../../src/cli/demo/scenario.ts';
 import type { GuestStatus } from '../../src/node.ts';
 import { DwcpError } from '../../src/util/errors.ts';
