@@ -1,0 +1,44 @@
+/** From the source's question until the guest could run here: room is made, memory comes, it loads. */
+import type { Outcome } from '../../../util/errors.ts';
+import type { MigrationTerms } from '../types.ts';
+import { afterDiscard, discardNow, fail } from './discard.ts';
+import { finish } from './settlement.ts';
+import type { DestinationState } from './state.ts';
+import type { PreparedGuest } from './types.ts';
+
+export function prepare(state: DestinationState, terms: MigrationTerms): void {
+  state.enter('preparing', 'making room for the guest');
+  state.busy = 'prepareIncoming';
+  state.emit({ type: 'prepareIncoming', terms });
+}
+
+export function prepared(state: DestinationState, outcome: Outcome<PreparedGuest>): void {
+  state.busy = null;
+  if (!outcome.ok) {
+    state.discard = 'done';
+    if (state.wantDiscard) return afterDiscard(state, { ok: true, value: undefined });
+    state.send({ type: 'prepareReply', outcome: { ok: false, error: outcome.error } });
+    return finish(state, { type: 'refused', error: outcome.error });
+  }
+  state.reference = outcome.value.reference;
+  if (state.wantDiscard) return discardNow(state);
+  state.enter('receiving', 'receiving memory');
+  state.send({ type: 'prepareReply', outcome: { ok: true, value: outcome.value.endpoint } });
+}
+
+/** The source sent everything. */
+export function load(state: DestinationState): void {
+  if (state.phase !== 'receiving') return;
+  state.enter('loading', 'everything arrived, loading');
+  state.busy = 'load';
+  state.emit({ type: 'load' });
+}
+
+export function loaded(state: DestinationState, outcome: Outcome<void>): void {
+  state.busy = null;
+  if (state.wantDiscard) return discardNow(state);
+  if (state.phase !== 'loading') return;
+  if (!outcome.ok) return fail(state, outcome.error);
+  state.enter('loaded', 'ready to run, waiting for the fence of the source');
+  state.send({ type: 'loaded' });
+}

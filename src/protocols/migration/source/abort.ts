@@ -1,0 +1,48 @@
+/** Giving up before `fenced` was sent: the guest goes on at the source. */
+import { assert } from '../../../util/assert.ts';
+import { DwcpError } from '../../../util/errors.ts';
+import { recordKey } from '../types.ts';
+import type { SourceState } from './state.ts';
+
+export function cancel(state: SourceState): void {
+  fail(state, new DwcpError('ERR_DWCP_CANCELLED', 'the migration was cancelled'));
+}
+
+/** Whatever went wrong: past the point of no return it changes nothing. */
+export function fail(state: SourceState, error: DwcpError): void {
+  if (state.isPastNoReturn) return;
+  abort(state, error, true);
+}
+
+/** Legal only before `fenced` was sent. Waits for an operation that could still stop the guest. */
+export function abort(state: SourceState, error: DwcpError, tellPeer: boolean): void {
+  assert(!state.isPastNoReturn, 'nothing is aborted after fenced was sent');
+  if (state.wantAbort !== null) return;
+  state.wantAbort = error;
+  state.failure = error;
+  for (const id of ['prepare', 'loaded', 'verify']) state.cancelTimer(id);
+  if (tellPeer && state.phase !== 'idle') {
+    state.send({ type: 'abort', errorCode: error.code, reason: error.message });
+  }
+  const mustWait =
+    state.busy === 'openOutgoing' ||
+    state.busy === 'fence' ||
+    state.busy === 'digests' ||
+    state.busy === 'persistFence';
+  state.enter('aborting', error.message);
+  if (!mustWait) abortNow(state);
+}
+
+/** Nothing is in flight any more that could stop the guest behind our back. */
+export function abortNow(state: SourceState): void {
+  state.enter('aborting', state.reason);
+  if (!state.isOpen) return forgetFence(state);
+  state.busy = 'abortGuest';
+  state.emit({ type: 'abortGuest' });
+}
+
+/** The guest is running again, or never stopped; without a record nobody settles it at a restart. */
+export function forgetFence(state: SourceState): void {
+  const key = recordKey('fence', state.options.terms.migrationId);
+  state.emit({ type: 'forget', token: 'forgetFence', key });
+}

@@ -1,0 +1,109 @@
+/** From the question to the destination until all memory is there and the guest is stopped. */
+import type {
+  IncomingEndpoint,
+  OutgoingMigration,
+  RoundReport,
+} from '../../../ports/hypervisor.ts';
+import { DwcpError, type Outcome } from '../../../util/errors.ts';
+import { type ConvergenceDecision, decideConvergence } from '../convergence.ts';
+import { abort, abortNow } from './abort.ts';
+import { fence } from './fence.ts';
+import { type SourceState, unreachablePeer } from './state.ts';
+import { startStrictVerification } from './verification.ts';
+
+const PREPARE_TIMEOUT_US = 60_000_000;
+const LOADED_TIMEOUT_US = 60_000_000;
+
+export function prepare(state: SourceState): void {
+  const { terms, to } = state.options;
+  if (!state.linkIsUp) return state.finish({ type: 'stayed', error: unreachablePeer(to) });
+  state.enter('preparing', 'asking the destination');
+  state.send({ type: 'prepareRequest', terms });
+  state.setTimer('prepare', PREPARE_TIMEOUT_US);
+}
+
+export function prepared(state: SourceState, outcome: Outcome<IncomingEndpoint>): void {
+  if (state.phase !== 'preparing') return;
+  state.cancelTimer('prepare');
+  if (!outcome.ok) return abort(state, outcome.error, false);
+  state.enter('opening', 'the destination is ready');
+  state.busy = 'openOutgoing';
+  state.emit({ type: 'openOutgoing', endpoint: outcome.value });
+}
+
+export function opened(state: SourceState, outcome: Outcome<OutgoingMigration | null>): void {
+  state.busy = null;
+  if (outcome.ok) state.isOpen = true;
+  if (state.wantAbort !== null) return abortNow(state);
+  if (!outcome.ok) return abort(state, outcome.error, true);
+  state.enter('precopy', 'sending all memory');
+  nextRound(state);
+}
+
+export function roundDone(
+  state: SourceState,
+  outcome: Outcome<RoundReport>,
+  dirtyBytesPerSec: number,
+): void {
+  if (state.phase !== 'precopy') return;
+  state.busy = null;
+  if (!outcome.ok) return abort(state, outcome.error, true);
+  const { terms } = state.options;
+  const { sentPages, remainingBytes, elapsedUs, stopped } = outcome.value;
+  state.round += 1;
+  const decision = decideConvergence({
+    round: state.round,
+    sentBytes: sentPages * terms.pageBytes,
+    elapsedUs,
+    remainingBytes,
+    previousRemainingBytes: state.remainingBytes,
+    dirtyBytesPerSec,
+    maxDowntimeMs: terms.maxDowntimeMs,
+    stalledRounds: state.stalledRounds,
+    stopped,
+  });
+  state.remainingBytes = remainingBytes;
+  state.send({ type: 'roundDone', round: state.round, sentPages, remainingBytes });
+  follow(state, decision);
+}
+
+function follow(state: SourceState, decision: ConvergenceDecision): void {
+  state.stalledRounds = decision.stalledRounds;
+  state.etaMs = decision.etaMs;
+  state.reason = decision.reason;
+  state.note(decision.action, decision.reason);
+  if (decision.action === 'round') return nextRound(state);
+  if (decision.action === 'abort') {
+    const error = new DwcpError('ERR_DWCP_NOT_CONVERGING', decision.reason, {
+      hint: 'Allow more downtime, raise the bandwidth limit, or lower the write rate in the guest.',
+    });
+    return abort(state, error, true);
+  }
+  state.enter('stopAndCopy', decision.reason);
+  state.stoppedAtUs = state.nowUs;
+  state.busy = 'stopAndCopy';
+  state.emit({ type: 'stopAndCopy' });
+}
+
+function nextRound(state: SourceState): void {
+  state.busy = 'round';
+  state.emit({ type: 'round' });
+}
+
+export function copied(state: SourceState, outcome: Outcome<RoundReport>): void {
+  if (state.phase !== 'stopAndCopy') return;
+  state.busy = null;
+  if (!outcome.ok) return abort(state, outcome.error, true);
+  state.remainingBytes = 0;
+  state.enter('awaitLoaded', 'everything is sent, the destination loads');
+  state.send({ type: 'copied' });
+  state.setTimer('loaded', LOADED_TIMEOUT_US);
+}
+
+/** The destination could run the guest: compare first if that was asked for, then give it up. */
+export function loaded(state: SourceState): void {
+  if (state.phase !== 'awaitLoaded') return;
+  state.cancelTimer('loaded');
+  if (state.options.terms.verify === 'strict') return startStrictVerification(state);
+  fence(state);
+}

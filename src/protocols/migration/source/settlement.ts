@@ -1,0 +1,63 @@
+/** The end: the frozen guest is released, the records go, and the peer may forget its decision. */
+import { assert } from '../../../util/assert.ts';
+import type { Outcome } from '../../../util/errors.ts';
+import { recordKey } from '../types.ts';
+import { forgetFence } from './abort.ts';
+import type { SourceState } from './state.ts';
+import type { PlainOperation, Verification } from './types.ts';
+
+export function release(state: SourceState): void {
+  assert(state.isCommitted, 'a guest is released only after the commit');
+  state.cancelTimer('verify');
+  state.enter('releasing', 'the destination has the guest, releasing the source');
+  resumeRelease(state);
+}
+
+/** Digests may still be read from the frozen memory when the release was decided. */
+export function resumeRelease(state: SourceState): void {
+  if (state.phase !== 'releasing' || state.busy !== null) return;
+  state.busy = 'release';
+  state.emit({ type: 'release' });
+}
+
+/** The guest was released, or runs here again. */
+export function guestSettled(
+  state: SourceState,
+  operation: Exclude<PlainOperation, 'fence'>,
+  outcome: Outcome<void>,
+): void {
+  if (!outcome.ok) {
+    // The guest stands where it is; its record stays, so a restarted agent tries again.
+    state.note(`${operation} failed`, outcome.error.message);
+    state.failure = outcome.error;
+    return finish(state);
+  }
+  if (operation !== 'release') return forgetFence(state);
+  state.enter('settling', state.reason);
+  // The process is dead. The guest's record goes first: with a fence record left, a crash in
+  // between still settles; the other way round a dead guest would look like ours.
+  const key = recordKey('guest', state.options.terms.guestName);
+  state.emit({ type: 'forget', token: 'forgetGuest', key });
+  forgetFence(state);
+}
+
+export function fenceForgotten(state: SourceState, outcome: Outcome<void>): void {
+  if (!outcome.ok) state.note('record kept', outcome.error.message);
+  if (state.isCommitted || state.peerKnows) state.send({ type: 'settled' });
+  finish(state);
+}
+
+function finish(state: SourceState): void {
+  if (state.isCommitted) {
+    return state.finish({ type: 'moved', verification: verificationOf(state) });
+  }
+  const error = state.failure;
+  assert(error !== null, 'a migration that stayed has a reason');
+  state.finish({ type: 'stayed', error });
+}
+
+function verificationOf(state: SourceState): Verification | null {
+  if (state.options.terms.verify === 'off') return null;
+  const { comparedPages, differentPages, pageCount } = state;
+  return { comparedPages, differentPages, complete: comparedPages === pageCount };
+}

@@ -1,0 +1,119 @@
+/**
+ * The state that all parts of the source's machine share, and how they put effects down. Who may
+ * change what is said by the files beside this one; nobody outside the machine sees it.
+ */
+import { assert } from '../../../util/assert.ts';
+import { DwcpError } from '../../../util/errors.ts';
+import type { EtaInterval } from '../convergence.ts';
+import type { MigrationMessage } from '../types.ts';
+import {
+  PAST_NO_RETURN,
+  type SourceEffect,
+  type SourceOperation,
+  type SourceOptions,
+  type SourcePhase,
+  type SourceResult,
+} from './types.ts';
+
+export class SourceState {
+  readonly options: SourceOptions;
+  readonly pageCount: number;
+  phase: SourcePhase = 'idle';
+  reason = 'not started';
+  nowUs = 0;
+  linkIsUp: boolean;
+  /** Operation in flight; an abort waits for those that could still act on the guest. */
+  busy: SourceOperation | 'persistFence' | null = null;
+  /** The hypervisor holds an outgoing migration, which only its own abort or release ends. */
+  isOpen = false;
+  /** Null while all is well; what an operator reads when the guest stands stopped. */
+  failure: DwcpError | null = null;
+
+  // pre-copy
+  round = 0;
+  stalledRounds = 0;
+  remainingBytes = 0;
+  etaMs: EtaInterval | null = null;
+  stoppedAtUs: number | null = null;
+
+  // giving up before the fence
+  wantAbort: DwcpError | null = null;
+
+  // the decision
+  isCommitted = false;
+  /** The peer's answer is in, so it waits to hear that we settled. */
+  peerKnows = false;
+  claimOperator: string | null = null;
+
+  // comparing
+  nextDigestPage = 0;
+  comparedPages = 0;
+  differentPages = 0;
+
+  #effects: SourceEffect[] = [];
+
+  constructor(options: SourceOptions) {
+    this.options = options;
+    this.linkIsUp = options.linkIsUp;
+    this.pageCount = Math.ceil(options.terms.memoryBytes / options.terms.pageBytes);
+  }
+
+  /** From here on neither cancel nor failure may make the guest run again. */
+  get isPastNoReturn(): boolean {
+    return PAST_NO_RETURN.has(this.phase);
+  }
+
+  begin(nowUs: number): void {
+    assert(this.#effects.length === 0, 'a step left effects behind');
+    this.nowUs = nowUs;
+  }
+
+  takeEffects(): readonly SourceEffect[] {
+    const effects = this.#effects;
+    this.#effects = [];
+    return effects;
+  }
+
+  emit(...effects: readonly SourceEffect[]): void {
+    this.#effects.push(...effects);
+  }
+
+  /** Told the peer if it can hear; whoever waits for an answer has a timer or the next linkUp. */
+  send(message: MigrationMessage): void {
+    if (this.linkIsUp) this.emit({ type: 'send', after: null, message });
+  }
+
+  setTimer(id: string, afterUs: number): void {
+    this.emit({ type: 'setTimer', id, atUs: this.nowUs + afterUs });
+  }
+
+  cancelTimer(id: string): void {
+    this.emit({ type: 'cancelTimer', id });
+  }
+
+  note(what: string, reason: string): void {
+    this.emit({ type: 'decided', what, reason });
+  }
+
+  enter(phase: SourcePhase, reason: string): void {
+    this.phase = phase;
+    this.reason = reason;
+  }
+
+  finish(result: SourceResult): void {
+    this.phase = 'finished';
+    this.emit({ type: 'finished', result });
+  }
+}
+
+export function unreachablePeer(peer: string): DwcpError {
+  return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', `${peer} is not connected`, {
+    hint: `Check that the agent on ${peer} runs and that its address in the configuration is right.`,
+  });
+}
+
+export function timedOut(message: string): DwcpError {
+  return new DwcpError('ERR_DWCP_TIMEOUT', message, {
+    hint: 'The guest goes on at the source; look at the log of the destination.',
+  });
+}

@@ -1,0 +1,105 @@
+/** What the source's half of a migration is told, what it asks for, and how it ends. */
+import type {
+  IncomingEndpoint,
+  OutgoingMigration,
+  RoundReport,
+} from '../../../ports/hypervisor.ts';
+import type { DwcpError, Outcome } from '../../../util/errors.ts';
+import type { CommonEffect, CommonInput, FenceRecord, MigrationTerms } from '../types.ts';
+
+export type SourcePhase =
+  | 'idle'
+  | 'preparing'
+  | 'opening'
+  | 'precopy'
+  | 'stopAndCopy'
+  | 'awaitLoaded'
+  | 'strictVerify'
+  | 'fencing'
+  | 'fencePersisting'
+  /** `fenced` is with the peer, or was when the link broke: the point of no return is behind us. */
+  | 'fenced'
+  | 'outcomeUnknown'
+  | 'claiming'
+  | 'unfencing'
+  | 'verifying'
+  | 'releasing'
+  | 'settling'
+  | 'aborting'
+  | 'finished';
+
+export const PAST_NO_RETURN: ReadonlySet<SourcePhase> = new Set([
+  'fenced',
+  'outcomeUnknown',
+  'claiming',
+  'unfencing',
+  'verifying',
+  'releasing',
+  'settling',
+  'finished',
+]);
+
+export type SourceOperation =
+  | 'openOutgoing'
+  | 'round'
+  | 'stopAndCopy'
+  | 'fence'
+  | 'digests'
+  | 'abortGuest'
+  | 'unfence'
+  | 'release';
+
+/** Operations whose answer carries nothing but that they ended. */
+export type PlainOperation = 'fence' | 'abortGuest' | 'unfence' | 'release';
+
+export type SourceInput =
+  | CommonInput
+  | { readonly type: 'start' }
+  | { readonly type: 'opened'; readonly outcome: Outcome<OutgoingMigration | null> }
+  | {
+      readonly type: 'roundDone';
+      readonly outcome: Outcome<RoundReport>;
+      readonly dirtyBytesPerSec: number;
+    }
+  | { readonly type: 'copied'; readonly outcome: Outcome<RoundReport> }
+  | {
+      readonly type: 'done';
+      readonly operation: PlainOperation;
+      readonly outcome: Outcome<void>;
+    }
+  | { readonly type: 'digests'; readonly firstPage: number; readonly outcome: Outcome<Uint8Array> }
+  /** The outgoing migration failed outside an operation. */
+  | { readonly type: 'outgoingFailed'; readonly error: DwcpError }
+  | { readonly type: 'cancel' }
+  | { readonly type: 'claim'; readonly operator: string };
+
+export type SourceEffect =
+  | CommonEffect
+  | { readonly type: 'openOutgoing'; readonly endpoint: IncomingEndpoint }
+  | { readonly type: 'round' }
+  | { readonly type: 'stopAndCopy' }
+  | { readonly type: 'fence' }
+  | { readonly type: 'digests'; readonly firstPage: number; readonly pageCount: number }
+  | { readonly type: 'abortGuest' }
+  | { readonly type: 'unfence' }
+  | { readonly type: 'release' }
+  | { readonly type: 'finished'; readonly result: SourceResult };
+
+export type SourceResult =
+  | { readonly type: 'moved'; readonly verification: Verification | null }
+  | { readonly type: 'stayed'; readonly error: DwcpError };
+
+export interface Verification {
+  readonly comparedPages: number;
+  readonly differentPages: number;
+  readonly complete: boolean;
+}
+
+export interface SourceOptions {
+  readonly terms: MigrationTerms;
+  readonly to: string;
+  readonly fence: Omit<FenceRecord, 'migrationId' | 'to' | 'epoch' | 'guestName'>;
+  readonly linkIsUp: boolean;
+  /** A fence record was found at start: everything before it happened in an earlier process. */
+  readonly restored: { readonly claimedBy: string | null } | null;
+}
