@@ -1,0 +1,127 @@
+/** The guests of this host: managed, watched for their end, looked at several times a second. */
+import type { Guest, WorkloadReport } from '../ports/hypervisor.ts';
+import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
+import { encodeRecordValue } from './migration-records.ts';
+import type { GuestNews, GuestState, NodeContext } from './node-messages.ts';
+import { type NodeActorOptions, reportFault } from './node-options.ts';
+
+export interface ManagedGuest {
+  readonly guest: Guest;
+  readonly epoch: number;
+  /** The migration that this host is the source of. */
+  migrationId: string | null;
+}
+
+const POLL_INTERVAL_US = 200_000;
+
+export class GuestTable {
+  readonly #options: NodeActorOptions;
+  readonly #guests = new Map<string, ManagedGuest>();
+
+  constructor(options: NodeActorOptions) {
+    this.#options = options;
+  }
+
+  get(name: string): ManagedGuest | undefined {
+    return this.#guests.get(name);
+  }
+
+  receive(news: GuestNews, context: NodeContext): void {
+    switch (news.type) {
+      case 'guestExited':
+        return this.#exited(news.guest);
+      case 'observed':
+        return this.#observed(news.guest, news.state, news.workload);
+      case 'poll':
+        return this.poll(context);
+    }
+  }
+
+  adopt(guest: Guest, done: Completion<string>, context: NodeContext): void {
+    const { reference } = guest;
+    const { name } = reference;
+    if (this.#guests.has(name)) {
+      const error = new DwcpError('ERR_DWCP_GUEST_STATE', `"${name}" is already managed here`);
+      return context.effect(() => done(failed(error)));
+    }
+    this.manage(guest, 1, context);
+    const value = encodeRecordValue({ kind: 'guest', value: { reference, epoch: 1 } });
+    context.effect(() =>
+      this.#options.storage.put(`guest/${name}`, value, (outcome) =>
+        done(outcome.ok ? succeeded(name) : failed(outcome.error)),
+      ),
+    );
+  }
+
+  manage(guest: Guest, epoch: number, context: NodeContext): void {
+    const { name } = guest.reference;
+    this.#guests.set(name, { guest, epoch, migrationId: null });
+    const exited = context.listener<null>(() => ({ type: 'guestExited', guest }));
+    context.effect(() => guest.onExit(() => void exited(null)));
+    this.#observed(guest, 'running', null);
+    this.#look(guest, context);
+  }
+
+  /** Moved away: its process is gone, and so is its record. */
+  forget(name: string): void {
+    this.#guests.delete(name);
+    this.#options.view.guests.delete(name);
+  }
+
+  poll(context: NodeContext): void {
+    for (const { guest } of this.#guests.values()) this.#look(guest, context);
+    context.setTimer('poll', context.nowUs() + POLL_INTERVAL_US, { type: 'poll' });
+  }
+
+  /** Guests outlive their agent. */
+  detach(): void {
+    for (const { guest } of this.#guests.values()) guest.detach();
+  }
+
+  #exited(guest: Guest): void {
+    const { name } = guest.reference;
+    const managed = this.#guests.get(name);
+    if (managed?.guest !== guest) return;
+    this.#options.view.guests.delete(name);
+    // Its session releases the guest, or finds out by itself that it is gone.
+    if (managed.migrationId !== null) return;
+    this.#guests.delete(name);
+    const what = `the process of "${name}" ended`;
+    reportFault(this.#options, new DwcpError('ERR_DWCP_GUEST_FAILED', what));
+    this.#options.storage.remove(`guest/${name}`, () => {});
+  }
+
+  #look(guest: Guest, context: NodeContext): void {
+    const observed = context.listener<{
+      readonly state: GuestState;
+      readonly workload: WorkloadReport | null;
+    }>((seen) => ({ type: 'observed', guest, ...seen }));
+    context.effect(() =>
+      guest.state((state) => {
+        if (!state.ok) return;
+        guest.workload((workload) => {
+          observed({ state: state.value, workload: workload.ok ? workload.value : null });
+        });
+      }),
+    );
+  }
+
+  #observed(guest: Guest, state: GuestState, workload: WorkloadReport | null): void {
+    const { name, kind, pid } = guest.reference;
+    const managed = this.#guests.get(name);
+    if (managed?.guest !== guest) return;
+    const { view } = this.#options;
+    const { migrationId, epoch } = managed;
+    const migration = migrationId === null ? null : view.migrations.get(migrationId);
+    view.guests.set(name, {
+      name,
+      kind,
+      pid,
+      state: migration?.phase === 'outcomeUnknown' ? 'outcomeUnknown' : state,
+      memoryBytes: guest.description.memoryBytes,
+      migrationId,
+      epoch,
+      workload: workload ?? view.guests.get(name)?.workload ?? null,
+    });
+  }
+}

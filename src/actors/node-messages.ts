@@ -1,0 +1,77 @@
+/** What the node's actor is told: by its links, by the public face, by its guests and sessions. */
+import type { dwcp } from '#wire';
+import type { MigrateOptions, MigrationReceipt } from '../node.ts';
+import type { Guest, WorkloadReport } from '../ports/hypervisor.ts';
+import type { StoredRecord } from '../ports/storage.ts';
+import type { DestinationResult } from '../protocols/migration/destination.ts';
+import type { Completion, Outcome } from '../util/errors.ts';
+import type { LinkReport } from './messages.ts';
+import type { SourceSessionResult } from './migration-source.ts';
+import type { ActorContext } from './system.ts';
+
+export interface MigrateCommand {
+  readonly type: 'migrate';
+  readonly guestName: string;
+  readonly migrationId: string;
+  readonly transferId: number;
+  readonly options: MigrateOptions;
+  readonly done: Completion<MigrationReceipt>;
+}
+
+/** What an operator asks of a node; on `full` the caller hears `ERR_DWCP_CLOSED`. */
+export type NodeCommand =
+  | MigrateCommand
+  | { readonly type: 'adopt'; readonly guest: Guest; readonly done: Completion<string> }
+  | { readonly type: 'cancel'; readonly migrationId: string; readonly done: Completion<void> }
+  | {
+      readonly type: 'claim';
+      readonly guestName: string;
+      readonly operator: string;
+      readonly done: Completion<void>;
+    }
+  | { readonly type: 'setMaxBandwidth'; readonly peer: string; readonly bytesPerSec: number };
+
+export type GuestState = 'running' | 'paused' | 'fenced';
+
+/** Of the guest table; a lost observation is followed by the next poll. */
+export type GuestNews =
+  | { readonly type: 'guestExited'; readonly guest: Guest }
+  | {
+      readonly type: 'observed';
+      readonly guest: Guest;
+      readonly workload: WorkloadReport | null;
+      readonly state: GuestState;
+    }
+  | { readonly type: 'poll' };
+
+/** The decision records that an envelope of no running session may be about. */
+export interface RecordsFound {
+  readonly type: 'looked';
+  readonly migrationId: string;
+  readonly peer: string;
+  readonly envelope: dwcp.IEnvelope;
+  readonly outcome: Outcome<readonly StoredRecord[]>;
+}
+
+export type SessionReport =
+  | {
+      readonly type: 'received';
+      readonly guest: Guest;
+      readonly epoch: number;
+      readonly migrationId: string;
+    }
+  | {
+      readonly type: 'sourceFinished';
+      readonly migrationId: string;
+      readonly outcome: Outcome<SourceSessionResult>;
+    }
+  | {
+      readonly type: 'destinationFinished';
+      readonly migrationId: string;
+      readonly outcome: Outcome<DestinationResult>;
+    }
+  | { readonly type: 'sessionEnded'; readonly migrationId: string };
+
+export type NodeMessage = LinkReport | NodeCommand | GuestNews | RecordsFound | SessionReport;
+
+export type NodeContext = ActorContext<NodeMessage>;

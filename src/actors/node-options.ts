@@ -1,0 +1,21 @@
+/** What a node's actor is made of, and how it says that something went wrong by itself. */
+import type { Storage } from '../ports/storage.ts';
+import type { DwcpError } from '../util/errors.ts';
+import type { Hypervisors, Recovery } from './node-recovery.ts';
+import type { NodeView } from './node-view.ts';
+
+export interface NodeActorOptions {
+  readonly id: string;
+  readonly hypervisors: Hypervisors;
+  readonly storage: Storage;
+  readonly recovery: Recovery;
+  readonly maxConcurrentMigrations: number;
+  readonly view: NodeView;
+  readonly log: (fields: Readonly<Record<string, unknown>>, message: string) => void;
+}
+
+/** Nobody asked, so nobody is answered: the log and the events tell. */
+export function reportFault(options: NodeActorOptions, error: DwcpError): void {
+  options.log({ code: error.code, hint: error.hint }, error.message);
+  options.view.events$.next({ type: 'fault', error });
+}
