@@ -1,0 +1,67 @@
+/** One control channel to a peer and what hangs on it; a new channel is a new session. */
+import { dwcp } from '#wire';
+import type { BulkLink, ControlChannel } from '../ports/transport.ts';
+import type { LinkAgreement, LinkHandshake } from '../protocols/link/handshake.ts';
+import type { LinkContext } from './link-messages.ts';
+import type { LinkStreams } from './link-streams.ts';
+
+/** What the two sides agreed on, and the data plane that follows from it. */
+export interface Established {
+  readonly agreement: LinkAgreement;
+  readonly bulk: BulkLink;
+  readonly streams: LinkStreams;
+}
+
+export class LinkSession {
+  readonly number: number;
+  readonly channel: ControlChannel;
+  readonly handshake: LinkHandshake;
+  established: Established | null = null;
+  /** At least one bulk stream carried our join: the node knows of the link. */
+  isUp = false;
+  /** Envelopes that came before our own side was up. */
+  early: dwcp.IEnvelope[] = [];
+  heardUs: number;
+  rttUs: number | null = null;
+  #pingedUs = 0;
+
+  constructor(
+    number: number,
+    parts: { readonly channel: ControlChannel; readonly handshake: LinkHandshake },
+    nowUs: number,
+  ) {
+    this.number = number;
+    this.channel = parts.channel;
+    this.handshake = parts.handshake;
+    this.heardUs = nowUs;
+  }
+
+  /** False when the peer does not read: the link is then lost. */
+  send(envelope: dwcp.IEnvelope): boolean {
+    return this.channel.send(dwcp.Envelope.encode(envelope).finish()) !== 'full';
+  }
+
+  ping(nowUs: number): boolean {
+    this.#pingedUs = nowUs;
+    return this.send({ from: 'link', to: 'link', linkPing: { token: nowUs } });
+  }
+
+  ponged(nowUs: number): void {
+    this.rttUs = nowUs - this.#pingedUs;
+  }
+
+  /** Null for a frame that is no envelope. */
+  decode(frame: Uint8Array): dwcp.IEnvelope | null {
+    try {
+      return dwcp.Envelope.decode(frame);
+    } catch {
+      return null;
+    }
+  }
+
+  close(context: LinkContext | null): void {
+    if (context !== null) this.established?.streams.stop(context);
+    this.channel.close();
+    this.established?.bulk.close();
+  }
+}
