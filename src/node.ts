@@ -4,13 +4,14 @@ import type { Observable } from 'rxjs';
 import type {
   GuestHandle,
   GuestKind,
+  QemuBinary,
   TransferProgress,
   WorkloadReport,
 } from './ports/hypervisor.ts';
 import type { CongestionControl, HostPort } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
-export type { GuestHandle } from './ports/hypervisor.ts';
+export type { GuestHandle, QemuBinary } from './ports/hypervisor.ts';
 
 /** `startNode(options): Promise<DwcpNode>` rejects with a coded error; nothing is left behind then. */
 export interface StartNodeOptions {
@@ -32,6 +33,8 @@ export interface StartNodeOptions {
   readonly windowBytes?: number;
   /** Both directions together; default 4. One more is refused with `ERR_DWCP_LIMIT`. */
   readonly maxConcurrentMigrations?: number;
+  /** Runs incoming QEMU guests; default `qemu-system-x86_64` on the PATH. */
+  readonly qemu?: QemuBinary;
   readonly logger?: Logger;
   /** A bug of ours was found by an assertion; default logs it and exits with 70. */
   readonly onFatal?: (error: unknown) => void;

@@ -108,6 +108,7 @@ export class SimulatedHypervisor implements Hypervisor {
       onExit: () => {},
       state: (done) => this.#answer(done, copy.state === 'killed' ? 'paused' : copy.state),
       workload: (done) => this.#answer(done, null),
+      preflight: (_options, done) => this.#answer(done, undefined),
       unfence: (done) => become('running', done),
       openOutgoing: (_options, done) => this.#answer(done, this.#outgoing(copy, become)),
       kill: (done) => become('killed', done),

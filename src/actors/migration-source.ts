@@ -55,6 +55,7 @@ export interface SourceSessionResult {
 export type SourceMessage =
   | SessionCommand
   | { readonly type: 'input'; readonly input: SourceInput }
+  | { readonly type: 'checked'; readonly outcome: Outcome<void> }
   | { readonly type: 'outgoing'; readonly outcome: Outcome<OutgoingMigration> }
   | { readonly type: 'measured'; readonly outcome: Outcome<RoundReport> }
   | { readonly type: 'sample' };
@@ -95,7 +96,8 @@ export class SourceSession {
     this.#shell = new MigrationShell(terms.migrationId, storage, link, log);
     const fence = { reference };
     this.#machine = new SourceMachine({ terms, to, fence, linkIsUp: link !== null, restored });
-    this.#step({ type: 'start' }, context);
+    if (restored !== null || options.guest === null) this.#step({ type: 'start' }, context);
+    else this.#preflight(options.guest, context);
     context.setTimer('sample', context.nowUs() + SAMPLE_INTERVAL_US, { type: 'sample' });
   }
 
@@ -107,6 +109,8 @@ export class SourceSession {
         return context.setTimer('sample', context.nowUs() + SAMPLE_INTERVAL_US, message);
       case 'news':
         return this.#news(message.news, context);
+      case 'checked':
+        return this.#checked(message.outcome, context);
       case 'outgoing':
         return this.#opened(message.outcome, context);
       case 'measured': {
@@ -122,6 +126,19 @@ export class SourceSession {
       case 'input':
         return this.#step(message.input, context);
     }
+  }
+
+  #preflight(guest: Guest, context: ActorContext<SourceMessage>): void {
+    const { verify } = this.#options.terms;
+    const done = context.completion<void>((outcome) => ({ type: 'checked', outcome }));
+    context.effect(() => guest.preflight({ verify }, done));
+  }
+
+  #checked(outcome: Outcome<void>, context: ActorContext<SourceMessage>): void {
+    // Cancelled meanwhile: its end is under way.
+    if (this.#machine.phase !== 'idle') return;
+    if (outcome.ok) return this.#step({ type: 'start' }, context);
+    this.#finish({ type: 'stayed', error: outcome.error }, context);
   }
 
   #news(news: LinkNews, context: ActorContext<SourceMessage>): void {

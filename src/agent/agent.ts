@@ -67,6 +67,7 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     dataDir: config.dataDir,
     identity: config.identity,
     streams: config.link.streams,
+    qemu: config.qemu,
     logger,
   };
 }

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import type { QemuBinary } from '../ports/hypervisor.ts';
 import type { HostPort } from '../ports/transport.ts';
 import { DwcpError } from '../util/errors.ts';
 import { parseBytes } from '../util/units.ts';
@@ -51,6 +52,14 @@ const agentConfigSchema = z.strictObject({
       maxBandwidth: bytesOrRate.default(0),
     })
     .prefault({}),
+  /** Runs QEMU guests; `args` go before all others, `env` over the agent's own. */
+  qemu: z
+    .strictObject({
+      binary: path.default('qemu-system-x86_64'),
+      args: z.array(z.string()).max(64).default([]),
+      env: z.record(z.string(), z.string()).default({}),
+    })
+    .prefault({}),
   log: z
     .strictObject({
       level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
@@ -68,6 +77,7 @@ export interface AgentConfig {
   readonly metrics: { readonly listen: HostPort };
   /** Bandwidth in bytes per second per peer; 0 is unlimited. */
   readonly link: { readonly streams: number; readonly maxBandwidth: number };
+  readonly qemu: QemuBinary;
   readonly log: { readonly level: LogLevel };
 }
 
@@ -181,6 +191,7 @@ function leafPaths(): readonly (readonly string[])[] {
     ...[
       ['link', 'streams'],
       ['link', 'maxBandwidth'],
+      ...['binary', 'args', 'env'].map((key) => ['qemu', key]),
       ['log', 'level'],
     ],
   ];

@@ -1,6 +1,6 @@
 /** A guest as an operator describes it over the admin service, checked before anything is started. */
 import { z } from 'zod';
-import type { GuestHandle } from '../node.ts';
+import type { GuestHandle, QemuBinary } from '../node.ts';
 import { DwcpError } from '../util/errors.ts';
 import type { Library } from './library.ts';
 
@@ -17,33 +17,49 @@ const memoryOptions = z.strictObject({
   zeroShare: z.number().min(0).max(1).default(0.25),
 });
 
+const sharedDisks = z.array(z.string()).max(256).default([]);
+const qemuOptions = z.union([
+  z.strictObject({ args: z.array(z.string()).max(512), sharedDisks }),
+  z.strictObject({ qmpPath: z.string().startsWith('/'), sharedDisks }),
+]);
+
+export interface GuestMakers {
+  readonly library: Library;
+  readonly qemu: QemuBinary;
+}
+
 export function makeGuest(
-  library: Library,
+  { library, qemu }: GuestMakers,
   kind: string,
   name: string,
   optionsJson: string,
 ): GuestHandle {
-  if (kind === 'qemu') throw qemuUnsupported();
-  if (kind !== 'memory') {
-    throw new DwcpError('ERR_DWCP_USAGE', `no guest of kind "${kind}"`, { hint: 'Use memory.' });
+  const options = parseOptions(optionsJson);
+  switch (kind) {
+    case 'memory': {
+      const known = 'memoryBytes, dirtyBytesPerSec, workingSetBytes and zeroShare';
+      return library.memoryGuest({ ...checked(memoryOptions, options, known), name });
+    }
+    case 'qemu': {
+      const known = 'either args or qmpPath (an absolute path), and sharedDisks';
+      return library.qemuGuest({ qemu, ...checked(qemuOptions, options, known), name });
+    }
+    default:
+      throw new DwcpError('ERR_DWCP_USAGE', `no guest of kind "${kind}"`, {
+        hint: 'Use memory or qemu.',
+      });
   }
-  const checked = memoryOptions.safeParse(parseOptions(optionsJson));
-  if (checked.success) return library.memoryGuest({ ...checked.data, name });
-  const issue = checked.error.issues[0];
+}
+
+function checked<T>(schema: z.ZodType<T>, options: object, known: string): T {
+  const result = schema.safeParse(options);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
   throw new DwcpError(
     'ERR_DWCP_USAGE',
     `guest option ${issue?.path.join('.')}: ${issue?.message}`,
-    {
-      hint: 'Known are memoryBytes, dirtyBytesPerSec, workingSetBytes and zeroShare.',
-    },
+    { hint: `Known are ${known}.` },
   );
-}
-
-/** QEMU's parts exist (QMP, launch, preflight, return path) but are not yet a Hypervisor. */
-export function qemuUnsupported(): DwcpError {
-  return new DwcpError('ERR_DWCP_UNSUPPORTED', 'this version cannot move QEMU guests yet', {
-    hint: 'Use --guest memory, the embedded default.',
-  });
 }
 
 function parseOptions(json: string): object {

@@ -132,7 +132,8 @@ function preflight({ description }: IncomingOptions): DwcpError | null {
     const message = `architecture ${architecture} of "${description.name}" is not ${process.arch}`;
     return new DwcpError('ERR_DWCP_INCOMPATIBLE', message);
   }
-  const availableBytes = readAvailableBytes();
+  // What the kernel could give without swapping: more than what lies idle.
+  const availableBytes = freemem();
   if (description.memoryBytes <= availableBytes) return null;
   return new DwcpError(
     'ERR_DWCP_NO_ROOM',
@@ -239,10 +240,4 @@ function removeFile(path: string): void {
   } catch {
     // Gone already: that is what was wanted.
   }
-}
-
-/** What the kernel would give without swapping; more telling than free memory. */
-function readAvailableBytes(): number {
-  const match = /^MemAvailable:\s+([0-9]+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'));
-  return match?.[1] === undefined ? freemem() : Number(match[1]) * 1024;
 }

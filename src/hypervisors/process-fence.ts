@@ -42,10 +42,8 @@ export function allThreadsStopped(identity: ProcessIdentity): boolean {
 export function freeze(identity: ProcessIdentity, done: Completion<void>): void {
   signal(identity, 'SIGSTOP');
   pollUntil(
-    () => allThreadsStopped(identity),
-    () => isAlive(identity),
-    STOP_TIMEOUT_MS,
-    `process ${identity.pid} did not stop`,
+    { holds: () => allThreadsStopped(identity), isPossible: () => isAlive(identity) },
+    { timeoutMs: STOP_TIMEOUT_MS, complaint: `process ${identity.pid} did not stop` },
     done,
   );
 }
@@ -59,10 +57,11 @@ export function thaw(identity: ProcessIdentity): boolean {
 export function kill(identity: ProcessIdentity, done: Completion<void>): void {
   signal(identity, 'SIGKILL');
   pollUntil(
-    () => !isAlive(identity),
-    () => true,
-    EXIT_TIMEOUT_MS,
-    `process ${identity.pid} did not exit after SIGKILL`,
+    { holds: () => !isAlive(identity), isPossible: () => true },
+    {
+      timeoutMs: EXIT_TIMEOUT_MS,
+      complaint: `process ${identity.pid} did not exit after SIGKILL`,
+    },
     done,
   );
 }
@@ -76,11 +75,10 @@ function signal(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
   }
 }
 
-function pollUntil(
-  holds: () => boolean,
-  isPossible: () => boolean,
-  timeoutMs: number,
-  complaint: string,
+/** For what the kernel tells nobody of, such as a process that stopped. */
+export function pollUntil(
+  { holds, isPossible }: { readonly holds: () => boolean; readonly isPossible: () => boolean },
+  { timeoutMs, complaint }: { readonly timeoutMs: number; readonly complaint: string },
   done: Completion<void>,
 ): void {
   const deadlineMs = performance.now() + timeoutMs;

@@ -3,8 +3,8 @@
  * machine drives every kind of guest through these same steps; how a kind finds its dirty pages or
  * carries its stream is its own affair.
  *
- *   source  openOutgoing -> round* -> stopAndCopy -> fence -> (fenced is durable, then sent) -> digests -> release
- *                                                        \-> abort, before `fenced` was sent
+ *   source  preflight -> openOutgoing -> round* -> stopAndCopy -> fence -> (fenced is durable, then sent) -> digests -> release
+ *                                                                     \-> abort, before `fenced` was sent
  *   target  prepareIncoming -> loaded -> (decision is durable) -> resume
  *                                    \-> discard
  */
@@ -54,6 +54,8 @@ export interface Guest {
   state(done: Completion<GuestState>): void;
   /** The workload's own account of itself, where the guest has one. */
   workload(done: Completion<WorkloadReport | null>): void;
+  /** Refuses with a preflight code what cannot be moved, before the destination hears of it. */
+  preflight(options: PreflightOptions, done: Completion<void>): void;
   /** Runs the guest again after an operator's or a decision's word. Never called on a time-out. */
   unfence(done: Completion<void>): void;
   openOutgoing(options: OutgoingOptions, done: Completion<OutgoingMigration>): void;
@@ -70,6 +72,15 @@ export interface GuestHandle {
   readonly open: (host: { readonly dataDir: string }) => Promise<Guest>;
 }
 
+/** The QEMU of a host. */
+export interface QemuBinary {
+  readonly binary: string;
+  /** Go before all others, such as `-L` paths. */
+  readonly args: readonly string[];
+  /** Over the agent's own environment. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
 export type GuestState = 'running' | 'paused' | 'fenced';
 
 /** Measured by the guest inside its own memory: it survives every move. */
@@ -82,6 +93,11 @@ export interface WorkloadReport {
   /** Distinct pages dirtied per second times the page size, achieved. */
   readonly dirtyBytesPerSec: number;
   readonly askedDirtyBytesPerSec: number;
+}
+
+export interface PreflightOptions {
+  /** How the move will be checked; not every guest can be compared after it runs elsewhere. */
+  readonly verify: 'after' | 'strict' | 'off';
 }
 
 export interface OutgoingOptions extends TransferName {

@@ -27,6 +27,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       admin: { listen: LOOPBACK, operators: [] },
       metrics: { listen: LOOPBACK },
       link: { streams: 2, maxBandwidth: 5000 },
+      qemu: { binary: 'qemu-system-x86_64', args: [], env: {} },
       log: { level: 'info' },
     };
     const node = new FakeNode();

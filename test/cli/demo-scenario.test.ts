@@ -11,6 +11,8 @@ const OPTIONS: DemoOptions = {
   memoryBytes: 1 << 30,
   dirtyBytesPerSec: 1e6,
   mode: 'datacenter',
+  guestOptions: {},
+  watch: null,
   say: () => {},
   onProgress: () => {},
 };

@@ -13,13 +13,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import {
-  launchQemu,
-  openQmp,
-  type QemuBinary,
-  type RunningQemu,
-} from '../../src/hypervisors/qemu/launch.ts';
-import { kill, until } from '../../src/hypervisors/qemu/process.ts';
+import { launchQemu, openQmp, type RunningQemu } from '../../src/hypervisors/qemu/launch.ts';
+import type { QemuBinary } from '../../src/ports/hypervisor.ts';
+import { kill, until } from './waiting.ts';
 
 const PAGE_BYTES = 4096;
 const RAM_BYTES = 256 * 2 ** 20;

@@ -5,16 +5,14 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import {
-  launchQemu,
-  openQmp,
-  type QemuBinary,
-  type RunningQemu,
-} from '../../src/hypervisors/qemu/launch.ts';
+import { freeze, isAlive } from '../../src/hypervisors/process-fence.ts';
+import { launchQemu, openQmp, type RunningQemu } from '../../src/hypervisors/qemu/launch.ts';
 import { checkDisks, describeMachine } from '../../src/hypervisors/qemu/preflight.ts';
-import { freeze, isAlive, kill, until } from '../../src/hypervisors/qemu/process.ts';
 import type { Qmp } from '../../src/hypervisors/qemu/qmp.ts';
+import type { QemuBinary } from '../../src/ports/hypervisor.ts';
 import { ReturnPath } from '../../src/protocols/qemu/return-path.ts';
+import { promised } from '../../src/util/promised.ts';
+import { kill, until } from './waiting.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dwcp-qemu-'));
 const started: RunningQemu[] = [];
@@ -114,7 +112,7 @@ test('a frozen source whose SHUT(0) is withheld dies, and its twin counts on wit
   await reaches(to, 'completed');
   await until(() => loaded, 'SHUT(0) was not seen');
   assert.notEqual(await status(from), 'completed');
-  await freeze(source.process);
+  await promised<void>((done) => freeze(source.process, done));
   const before = ticks('source');
   await kill(source.process);
   assert.equal(isAlive(source.process), false);

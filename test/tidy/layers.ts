@@ -16,7 +16,7 @@ const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
     'src/transports',
     ['src/util', 'src/ports', 'src/native', 'src/native-engine', 'src/identity', '#wire'],
   ],
-  ['src/hypervisors', ['src/util', 'src/ports', 'src/native', '#wire']],
+  ['src/hypervisors', ['src/util', 'src/ports', 'src/protocols', 'src/native', '#wire']],
   ['src/identity', ['src/util', 'src/ports']],
   ['src/system', ['src/util', 'src/ports']],
   [

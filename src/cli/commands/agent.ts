@@ -19,7 +19,8 @@ export function addAgentCommand(program: Command): void {
       const library = await loadLibrary();
       const agent = await runAgent(config, {
         startNode: library.startNode,
-        makeGuest: (kind, name, json) => makeGuest(library, kind, name, json),
+        makeGuest: (kind, name, json) =>
+          makeGuest({ library, qemu: config.qemu }, kind, name, json),
         logger,
       });
       const { controlPort, bulkPort } = agent.node.address;

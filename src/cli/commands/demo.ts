@@ -3,15 +3,16 @@ import type { Command } from 'commander';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes, formatRate, parseBytes } from '../../util/units.ts';
 import { type DemoCluster, startDemoCluster } from '../demo/cluster.ts';
+import { linuxGuest } from '../demo/linux-guest.ts';
 import { type DemoDocument, type DemoOptions, runDemo } from '../demo/scenario.ts';
-import { qemuUnsupported } from '../guest-options.ts';
+import { TickWatch } from '../demo/tick-watch.ts';
 import { showMigration } from '../migration-display.ts';
 import { addCommand, type JsonOption, printResult } from '../output.ts';
 
 interface DemoCommandOptions extends JsonOption {
   readonly guest: string;
-  readonly size: string;
-  readonly dirtyRate: string;
+  readonly size?: string;
+  readonly dirtyRate?: string;
   readonly mode: string;
 }
 
@@ -22,9 +23,12 @@ export function addDemoCommand(program: Command): void {
     'three agents on this machine, and a live guest moved from a to b',
     'dwcp demo --size 512MiB --dirty-rate 200MiB/s',
   )
-    .option('--guest <kind>', 'memory', 'memory')
-    .option('--size <bytes>', "the guest's memory", '1GiB')
-    .option('--dirty-rate <rate>', 'how fast the guest writes to distinct pages', '100MiB/s')
+    .option('--guest <kind>', 'memory (embedded) or qemu (a Linux VM)', 'memory')
+    .option('--size <bytes>', "the guest's memory; default 1GiB, qemu 256MiB")
+    .option(
+      '--dirty-rate <rate>',
+      'how fast the guest writes to distinct pages; default 100MiB/s, qemu 16MiB/s',
+    )
     .option('--mode <mode>', 'datacenter', 'datacenter')
     .action(demo);
 }
@@ -33,6 +37,7 @@ async function demo(options: DemoCommandOptions): Promise<void> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const wanted = demoOptions(options);
   let cluster: DemoCluster | null = null;
+  let watch: TickWatch | null = null;
   let interrupted = false;
   const onSignal = () => {
     interrupted = true;
@@ -42,29 +47,50 @@ async function demo(options: DemoCommandOptions): Promise<void> {
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   const display = showMigration();
   try {
-    cluster = await startDemoCluster();
-    const document = await runDemo(cluster, { ...wanted, say, onProgress: display.update });
+    const { guest, memoryBytes, dirtyBytesPerSec } = wanted;
+    let guestOptions: object = { memoryBytes, dirtyBytesPerSec };
+    let settings = {};
+    if (guest === 'qemu') {
+      const { qemu, args } = await linuxGuest(wanted);
+      guestOptions = { args };
+      settings = { qemu };
+    }
+    cluster = await startDemoCluster({ settings });
+    if (guest === 'qemu') watch = new TickWatch(cluster.dataDirs);
+    const scenario = { ...wanted, guestOptions, watch, say, onProgress: display.update };
+    const document = await runDemo(cluster, scenario);
     display.stop();
     printResult(options, document, describeDemo(document));
+    if (watch?.fault) say(`the guest's serial port: ${watch.fault}`);
     if (!document.verified || document.workload.invariantHeld === false) process.exitCode = 1;
   } catch (error) {
     if (!interrupted) throw error;
     throw new DwcpError('ERR_DWCP_CANCELLED', 'the demo was interrupted', { cause: error });
   } finally {
     display.stop();
+    watch?.close();
     await cluster?.stop();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }
 
-function demoOptions(options: DemoCommandOptions): Omit<DemoOptions, 'say' | 'onProgress'> {
+type Wanted = Pick<DemoOptions, 'guest' | 'mode' | 'memoryBytes' | 'dirtyBytesPerSec'>;
+
+/** An emulated VM is slower than the embedded guest, and so is asked for less. */
+const DEFAULTS = {
+  memory: { size: '1GiB', dirtyRate: '100MiB/s' },
+  qemu: { size: '256MiB', dirtyRate: '16MiB/s' },
+} as const;
+
+function demoOptions(options: DemoCommandOptions): Wanted {
   const { guest, mode } = options;
-  if (guest === 'qemu') throw qemuUnsupported();
-  if (guest !== 'memory') throw wrong('--guest', guest, 'memory');
+  if (guest !== 'memory' && guest !== 'qemu') throw wrong('--guest', guest, 'memory, qemu');
   if (mode !== 'datacenter') throw wrong('--mode', mode, 'datacenter');
-  const memoryBytes = parseBytes(options.size);
-  if (memoryBytes < 2 ** 20) throw wrong('--size', options.size, '1MiB or more');
-  return { guest, mode, memoryBytes, dirtyBytesPerSec: parseBytes(options.dirtyRate) };
+  const { size, dirtyRate } = { ...DEFAULTS[guest], ...options };
+  const memoryBytes = parseBytes(size);
+  const leastBytes = guest === 'qemu' ? 128 * 2 ** 20 : 2 ** 20;
+  if (memoryBytes < leastBytes) throw wrong('--size', size, `${formatBytes(leastBytes)} or more`);
+  return { guest, mode, memoryBytes, dirtyBytesPerSec: parseBytes(dirtyRate) };
 }
 
 function wrong(option: string, value: string, allowed: string): DwcpError {
@@ -81,7 +107,7 @@ function describeDemo(document: DemoDocument): string {
   return [
     `moved      ${document.guest} guest of ${formatBytes(document.memoryBytes)}, ${owner.before} -> ${owner.after} (epoch ${owner.epoch})`,
     `total      ${(document.totalMs / 1000).toFixed(2)} s, ${document.rounds} rounds, ${formatRate(document.goodputBytesPerSec)}`,
-    `downtime   ${document.downtimeMs.toFixed(1)} ms, seen by the guest`,
+    `downtime   ${document.downtimeMs.toFixed(1)} ms, ${document.guest === 'qemu' ? 'seen at its serial port' : 'seen by the guest'}`,
     `sent       ${formatBytes(document.wireBytes)} (${pages.raw} raw pages, ${pages.zero} zero pages)`,
     `workload   ${workload.operationsBefore} -> ${workload.operationsAfter} operations, invariant ${invariant}`,
     `verified   ${document.verified ? 'yes, page by page' : 'NO'}`,

@@ -25,6 +25,8 @@ const NODES = ['a', 'b', 'c'] as const;
 
 export interface DemoCluster {
   readonly directory: string;
+  /** Of a, b and c. */
+  readonly dataDirs: readonly string[];
   readonly clients: ReadonlyMap<string, DemoClient>;
   /** `kill -9`, as a fault test wants it: the guests stay. */
   crash(node: string): Promise<void>;
@@ -41,7 +43,12 @@ interface Agent {
   readonly log: string[];
 }
 
-export async function startDemoCluster(): Promise<DemoCluster> {
+export interface DemoClusterOptions {
+  /** Settings of every agent's configuration besides those the cluster needs. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+export async function startDemoCluster(options: DemoClusterOptions = {}): Promise<DemoCluster> {
   const directory = mkdtempSync(join(tmpdir(), 'dwcp-demo-'));
   const clients = new Map<string, AdminClient>();
   const agents = new Map<string, Agent>();
@@ -74,6 +81,7 @@ export async function startDemoCluster(): Promise<DemoCluster> {
           peer === id ? [] : [{ id: peer, address: addressOf(at) }],
         );
         await writeConfig(directory, authority, id, {
+          ...options.settings,
           listen: addressOf(index),
           admin: { listen: addressOf(index + NODES.length), operators: ['operator'] },
           peers,
@@ -86,7 +94,8 @@ export async function startDemoCluster(): Promise<DemoCluster> {
       const address = { host: '127.0.0.1', port: ready[index] ?? 0 };
       clients.set(id, new AdminClient({ address, identity: operator, expectedNode: id }));
     });
-    return { directory, clients, crash, restart: start, stop };
+    const dataDirs = NODES.map((id) => dataDir(directory, id));
+    return { directory, dataDirs, clients, crash, restart: start, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -103,12 +112,16 @@ async function writeConfig(
   const document = {
     id,
     ...settings,
-    dataDir: join(directory, id, 'data'),
+    dataDir: dataDir(directory, id),
     identity,
     metrics: { listen: '127.0.0.1:0' },
     log: { level: 'warn' },
   };
   writeFileSync(configFile(directory, id), stringify(document));
+}
+
+function dataDir(directory: string, id: string): string {
+  return join(directory, id, 'data');
 }
 
 function configFile(directory: string, id: string): string {

@@ -1,6 +1,7 @@
 /** What the demo does with its three agents, and the document that it ends with. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { GuestStatus, MigrationProgress, MigrationReceipt } from '../../node.ts';
+import type { WorkloadReport } from '../../ports/hypervisor.ts';
 import { DwcpError } from '../../util/errors.ts';
 import type { DemoClient, DemoCluster } from './cluster.ts';
 
@@ -17,9 +18,21 @@ export interface DemoOptions {
   readonly memoryBytes: number;
   readonly dirtyBytesPerSec: number;
   readonly mode: 'datacenter';
+  /** The kind's own, for StartGuest. */
+  readonly guestOptions: object;
+  /** Tells of the workload where the agent cannot look into the guest. */
+  readonly watch: WorkloadWatch | null;
   readonly say: (line: string) => void;
   readonly onProgress: (progress: MigrationProgress) => void;
 }
+
+export interface WorkloadWatch {
+  ready(): Promise<void>;
+  reset(): void;
+  report(): Workload;
+}
+
+type Workload = Pick<WorkloadReport, 'operations' | 'longestGapMs' | 'invariantHeld'>;
 
 /** Stable: design section 9. Times are fractions of milliseconds where the clock gives them. */
 export interface DemoDocument {
@@ -53,31 +66,35 @@ export interface DemoDocument {
 export async function runDemo(cluster: DemoClients, options: DemoOptions): Promise<DemoDocument> {
   const source = clientOf(cluster, 'a');
   options.say('three agents run: a, b, c');
-  const { guest: kind, memoryBytes, dirtyBytesPerSec } = options;
-  await source.startGuest(kind, GUEST, { memoryBytes, dirtyBytesPerSec });
+  const { watch } = options;
+  await source.startGuest(options.guest, GUEST, options.guestOptions);
   const mode = await linkMode(cluster, 'a', 'b');
+  await watch?.ready();
   options.say(`guest "${GUEST}" works on a; moving it to b`);
   await delay(WORK_MS);
-  const before = await theOwner(cluster);
+  watch?.reset();
+  const before = await theOwner(cluster, watch);
   const receipt = await source.migrate(GUEST, { to: 'b' }, options.onProgress);
-  const resumed = await theOwner(cluster);
+  const resumed = await theOwner(cluster, watch);
   await delay(WORK_MS);
-  const after = await theOwner(cluster);
-  requireProgress(resumed.guest, after.guest);
+  const after = await theOwner(cluster, watch);
+  requireProgress(resumed, after);
   return describe(options, mode, receipt, before, after);
 }
 
 interface Owner {
   readonly node: string;
   readonly guest: GuestStatus;
+  readonly workload: Workload | null;
 }
 
 /** Asks every agent, and refuses any answer but exactly one host that runs the guest. */
-async function theOwner(cluster: DemoClients): Promise<Owner> {
+async function theOwner(cluster: DemoClients, watch: WorkloadWatch | null): Promise<Owner> {
   const owners: Owner[] = [];
   for (const [node, client] of cluster.clients) {
     for (const guest of await client.guests()) {
-      if (guest.name === GUEST && guest.state === 'running') owners.push({ node, guest });
+      if (guest.name !== GUEST || guest.state !== 'running') continue;
+      owners.push({ node, guest, workload: watch?.report() ?? guest.workload });
     }
   }
   const [owner] = owners;
@@ -89,7 +106,7 @@ async function theOwner(cluster: DemoClients): Promise<Owner> {
   );
 }
 
-function requireProgress(resumed: GuestStatus, after: GuestStatus): void {
+function requireProgress(resumed: Owner, after: Owner): void {
   if (resumed.workload === null || after.workload === null) return;
   if (after.workload.operations > resumed.workload.operations) return;
   throw new DwcpError(
@@ -105,14 +122,14 @@ function describe(
   before: Owner,
   after: Owner,
 ): DemoDocument {
-  const workload = after.guest.workload;
+  const { workload } = after;
   return {
     guest: options.guest,
     mode,
     memoryBytes: after.guest.memoryBytes,
     rounds: receipt.rounds,
     totalMs: receipt.totalMs,
-    // As the guest's own clock saw it, where it has one.
+    // As the workload saw it, where it can tell.
     downtimeMs: workload?.longestGapMs ?? receipt.stoppedMs,
     wireBytes: receipt.wireBytes,
     rawBytes: receipt.rawBytes,
@@ -125,7 +142,7 @@ function describe(
       raw: receipt.rawPages,
     },
     workload: {
-      operationsBefore: before.guest.workload?.operations ?? 0,
+      operationsBefore: before.workload?.operations ?? 0,
       operationsAfter: workload?.operations ?? 0,
       longestGapMs: workload?.longestGapMs ?? receipt.stoppedMs,
       invariantHeld: workload?.invariantHeld ?? null,

@@ -6,6 +6,7 @@ import type {
   GuestState,
   OutgoingMigration,
   OutgoingOptions,
+  PreflightOptions,
   WorkloadReport,
 } from '../../ports/hypervisor.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../../util/errors.ts';
@@ -79,6 +80,11 @@ export class MemoryGuest implements Guest {
   /** Between two operations; the process itself goes on and answers. */
   pause(done: Completion<void>): void {
     this.#command('pause', done);
+  }
+
+  /** Nothing about it ties it to its host. */
+  preflight(_options: PreflightOptions, done: Completion<void>): void {
+    setImmediate(() => done(succeeded(undefined)));
   }
 
   unfence(done: Completion<void>): void {

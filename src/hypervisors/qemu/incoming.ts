@@ -1,0 +1,145 @@
+/**
+ * The destination's end of moving a QEMU guest: an empty twin that loads the carried stream, and whose
+ * last word on the return path, "loaded", is kept from the source.
+ */
+import { digestPages, type NativeRegion } from '../../native.ts';
+import type {
+  Guest,
+  GuestReference,
+  IncomingEndpoint,
+  IncomingGuest,
+  IncomingOptions,
+} from '../../ports/hypervisor.ts';
+import type { ByteReceiveEvent, ByteReceiver } from '../../ports/transport.ts';
+import { ReturnPath } from '../../protocols/qemu/return-path.ts';
+import { type Completion, DwcpError, failed, succeeded } from '../../util/errors.ts';
+import { complete } from '../../util/promised.ts';
+import type { QemuGuest } from './guest.ts';
+import { lastWords } from './launch.ts';
+import { mapQemuMemory } from './memory.ts';
+import type { Qmp, QmpEvent } from './qmp.ts';
+
+const WINDOW_BYTES = 8 * 2 ** 20;
+/** Gratuitous ARP and the like: milliseconds between the five announcements, growing. */
+const ANNOUNCE = { initial: 50, max: 550, rounds: 5, step: 100 };
+
+export class QemuIncoming implements IncomingGuest {
+  readonly endpoint: IncomingEndpoint = {};
+  readonly reference: GuestReference;
+  readonly #guest: QemuGuest;
+  readonly #qmp: Qmp;
+  readonly #options: IncomingOptions;
+  readonly #receiver: ByteReceiver;
+  readonly #returnPath = new ReturnPath();
+  #memory: NativeRegion | null = null;
+  #saidLoaded = false;
+  #isCompleted = false;
+  #waiting: Completion<void> | null = null;
+  #isOver = false;
+
+  constructor(guest: QemuGuest, qmp: Qmp, connectPath: string, options: IncomingOptions) {
+    this.#guest = guest;
+    this.#qmp = qmp;
+    this.#options = options;
+    this.reference = guest.reference;
+    guest.onEvent((event) => this.#happened(event));
+    guest.onExit(() => this.#died());
+    const { transferId, epoch } = options;
+    this.#receiver = options.link.receiveBytes(
+      { transferId, epoch, connectPath, windowBytes: WINDOW_BYTES },
+      (event) => this.#carried(event),
+    );
+  }
+
+  /** QEMU says so twice: to its source, which we hold back, and to us. */
+  loaded(done: Completion<void>): void {
+    this.#waiting = done;
+    this.#maybeLoaded();
+  }
+
+  digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void {
+    complete(async () => {
+      this.#memory ??= mapQemuMemory(this.reference.pid, this.#guest.description.memoryBytes);
+      return digestPages(this.#memory, firstPage, pageCount);
+    }, done);
+  }
+
+  resume(done: Completion<Guest>): void {
+    complete(async () => {
+      await this.#qmp.ask('cont');
+      this.#close();
+      // Switches learn where the guest is now; a guest without a network has nobody to tell.
+      await this.#qmp.ask('announce-self', ANNOUNCE);
+      return this.#guest;
+    }, done);
+  }
+
+  discard(done: Completion<void>): void {
+    this.#close();
+    this.#guest.kill(done);
+  }
+
+  #carried(event: ByteReceiveEvent): void {
+    if (this.#isOver) return;
+    if (event.type === 'failed') return this.#failed(event.error);
+    if (event.type === 'closed' && !this.#saidLoaded) {
+      return this.#failed(this.#refused('closed the stream before the guest was loaded'));
+    }
+    if (event.type !== 'return') return;
+    try {
+      const step = this.#returnPath.push(event.bytes);
+      if (step.forward.byteLength > 0) this.#options.onReturn(step.forward);
+      if (step.failure !== null) return this.#failed(this.#refused(`ended with ${step.failure}`));
+      this.#saidLoaded = step.loaded;
+      this.#maybeLoaded();
+    } catch (error) {
+      if (!(error instanceof DwcpError)) throw error;
+      this.#failed(error);
+    }
+  }
+
+  #happened(event: QmpEvent): void {
+    if (this.#isOver || event.name !== 'MIGRATION') return;
+    const status = event.data['status'];
+    if (status === 'failed') return this.#failed(this.#refused('could not load the guest'));
+    if (status === 'completed') this.#isCompleted = true;
+    this.#maybeLoaded();
+  }
+
+  #maybeLoaded(): void {
+    const done = this.#waiting;
+    if (done === null || !this.#saidLoaded || !this.#isCompleted) return;
+    this.#waiting = null;
+    setImmediate(() => done(succeeded(undefined)));
+  }
+
+  #died(): void {
+    if (!this.#isOver) this.#failed(this.#refused('is gone'));
+  }
+
+  #failed(error: DwcpError): void {
+    const done = this.#waiting;
+    this.#waiting = null;
+    if (done !== null) setImmediate(() => done(failed(error)));
+    else this.#options.onFailure(error);
+  }
+
+  #refused(what: string): DwcpError {
+    const said = lastWords(this.#guest.runDirectory);
+    return new DwcpError(
+      'ERR_DWCP_GUEST_FAILED',
+      `the incoming QEMU ${what}${said === '' ? '' : `: ${said}`}`,
+      { hint: 'Its devices or its version may differ from the source; the guest goes on there.' },
+    );
+  }
+
+  /** From here on the guest belongs to whoever got it. */
+  #close(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#guest.onEvent(() => {});
+    this.#guest.onExit(() => {});
+    this.#receiver.close();
+    this.#memory?.close();
+  }
+}

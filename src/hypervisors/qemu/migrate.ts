@@ -1,0 +1,70 @@
+/** QMP's migration commands, as both ends use them. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { DwcpError } from '../../util/errors.ts';
+import type { Qmp } from './qmp.ts';
+
+/** What `query-migrate` tells; absent before the first migration. */
+export interface MigrationInfo {
+  readonly status?: string;
+  readonly 'error-desc'?: string;
+  readonly ram?: {
+    readonly normal: number;
+    readonly duplicate: number;
+    readonly remaining: number;
+    readonly 'dirty-pages-rate': number;
+    readonly 'dirty-sync-count': number;
+    readonly 'page-size': number;
+  };
+}
+
+const OVER: ReadonlySet<string> = new Set(['none', 'completed', 'failed', 'cancelled']);
+const CANCEL_WITHIN_MS = 10_000;
+const POLL_MS = 10;
+
+/** All that our stream relies on, said in full: an earlier migration may have set anything. */
+export async function prepareMigration(qmp: Qmp, side: 'source' | 'destination'): Promise<void> {
+  const wanted = {
+    'return-path': true,
+    events: true,
+    // The destination takes its disks only when it runs, so an abort leaves them to the source.
+    'late-block-activate': side === 'destination',
+    'pause-before-switchover': false,
+    'postcopy-ram': false,
+    multifd: false,
+    xbzrle: false,
+    'auto-converge': false,
+  };
+  await qmp.ask('migrate-set-capabilities', {
+    capabilities: Object.entries(wanted).map(([capability, state]) => ({ capability, state })),
+  });
+}
+
+export function queryMigration(qmp: Qmp): Promise<MigrationInfo> {
+  return qmp.ask<MigrationInfo>('query-migrate');
+}
+
+export function isOver(info: MigrationInfo): boolean {
+  return OVER.has(info.status ?? 'none');
+}
+
+/** Resolves when no migration is under way any more: QEMU refuses to run a guest before that. */
+export async function endMigration(qmp: Qmp): Promise<void> {
+  const deadlineMs = performance.now() + CANCEL_WITHIN_MS;
+  let isCancelled = false;
+  for (let info = await queryMigration(qmp); !isOver(info); info = await queryMigration(qmp)) {
+    if (!isCancelled) await qmp.ask('migrate_cancel');
+    isCancelled = true;
+    if (performance.now() > deadlineMs) {
+      throw new DwcpError(
+        'ERR_DWCP_TIMEOUT',
+        `QEMU's migration is still "${info.status}" after it was cancelled`,
+        { hint: 'The guest is not started while that lasts; look at it with query-migrate.' },
+      );
+    }
+    await delay(POLL_MS);
+  }
+}
+
+export async function isRunning(qmp: Qmp): Promise<boolean> {
+  return (await qmp.ask<{ readonly running: boolean }>('query-status')).running;
+}

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type DemoClient, type DemoCluster, startDemoCluster } from '../../src/cli/demo/cluster.ts';
+import { TickWatch } from '../../src/cli/demo/tick-watch.ts';
+import { launchQemu } from '../../src/hypervisors/qemu/launch.ts';
+import type { MigrationProgress } from '../../src/node.ts';
+import type { QemuBinary } from '../../src/ports/hypervisor.ts';
+import { kill } from '../hypervisors/waiting.ts';
+
+const found = execFileSync('node', ['scripts/qemu.mjs'], { encoding: 'utf8', timeout: 300_000 });
+const { binary, args, env } = JSON.parse(found) as QemuBinary;
+const qemu: QemuBinary = { binary, args, env };
+const folder = mkdtempSync(join(tmpdir(), 'dwcp-qemu-move-'));
+const firmware = join(folder, 'counter.bin');
+execFileSync('node', ['scripts/guests/counter.mjs', firmware]);
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const PAGES = 16384;
+const MACHINE = ['-machine', 'q35,accel=tcg,memory-backend=mem0', '-m', '64M', '-nodefaults'];
+const COUNTER = ['-display', 'none', '-bios', firmware, '-serial', 'file:@RUN@/serial'];
+const SHARED = ['-object', 'memory-backend-memfd,id=mem0,size=64M,share=on'];
+const GUEST = [...MACHINE, ...SHARED, ...COUNTER];
+
+interface Hosts {
+  readonly cluster: DemoCluster;
+  readonly a: DemoClient;
+  readonly b: DemoClient;
+  readonly watch: TickWatch;
+}
+
+async function withHosts(work: (hosts: Hosts) => Promise<void>): Promise<void> {
+  const cluster = await startDemoCluster({ settings: { qemu } });
+  const watch = new TickWatch(cluster.dataDirs);
+  try {
+    const [a, b] = [cluster.clients.get('a'), cluster.clients.get('b')];
+    assert.ok(a !== undefined && b !== undefined);
+    await linked(a);
+    await work({ cluster, a, b, watch });
+  } finally {
+    watch.close();
+    await cluster.stop();
+  }
+}
+
+async function linked(client: DemoClient): Promise<void> {
+  for (let tries = 0; tries < 400; tries += 1) {
+    const { peers } = await client.status();
+    if (peers.some((peer) => peer.id !== 'c' && peer.connected)) return;
+    await delay(50);
+  }
+  assert.fail('a and b did not link');
+}
+
+/** Resolves when the guest counted on by so much; its counts so far had no gap. */
+async function countsOn(watch: TickWatch, by: number): Promise<void> {
+  const from = watch.report().operations;
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (watch.report().operations >= from + by) return assert.equal(watch.fault, null);
+    await delay(25);
+  }
+  assert.fail(`the guest stands at ${watch.report().operations}, was at ${from}`);
+}
+
+async function states(client: DemoClient): Promise<readonly string[]> {
+  return (await client.guests()).map(({ state }) => state);
+}
+
+test('a QEMU guest moves there and back, compared page by page, and counts on without a gap', () =>
+  withHosts(async ({ a, b, watch }) => {
+    await a.startGuest('qemu', 'vm', { args: GUEST });
+    await watch.ready();
+    for (const [from, to, name] of [
+      [a, b, 'b'],
+      [b, a, 'a'],
+    ] as const) {
+      const receipt = await from.migrate('vm', { to: name }, () => {});
+      assert.deepEqual([receipt.comparedPages, receipt.differentPages], [PAGES, 0]);
+      assert.equal(receipt.verified, true);
+      assert.deepEqual([await states(from), await states(to)], [[], ['running']]);
+      await countsOn(watch, 30);
+    }
+  }));
+
+test('what cannot be moved or checked is refused before the destination hears of it', () =>
+  withHosts(async ({ a, b, watch }) => {
+    const disk = join(folder, 'disk.raw');
+    execFileSync('truncate', ['-s', '1M', disk]);
+    const drive = ['-drive', `if=none,id=d0,format=raw,file=${disk}`];
+    const device = ['-device', 'virtio-blk-pci,drive=d0'];
+    const unshared = ['-object', 'memory-backend-ram,id=mem0,size=64M'];
+    await a.startGuest('qemu', 'vm', {
+      args: [...MACHINE, ...unshared, ...COUNTER, ...drive, ...device],
+    });
+    await watch.ready();
+    const move = (verify: 'after' | 'strict' | 'off') =>
+      a.migrate('vm', { to: 'b', verify }, () => {});
+    await assert.rejects(move('after'), { code: 'ERR_DWCP_UNSUPPORTED' });
+    await assert.rejects(move('strict'), { code: 'ERR_DWCP_UNSUPPORTED' });
+    await assert.rejects(move('off'), { code: 'ERR_DWCP_LOCAL_DISK' });
+    await countsOn(watch, 10);
+    assert.deepEqual([await states(a), await states(b)], [['running'], []]);
+  }));
+
+test('an agent adopts a running QEMU by its socket, and after kill -9 of that agent it still runs', () =>
+  withHosts(async ({ cluster, a, watch }) => {
+    const runDirectory = join(cluster.dataDirs[0] ?? '', 'qemu-guests', 'operators');
+    const { process, qmpPath } = await launchQemu(qemu, GUEST, runDirectory);
+    await a.startGuest('qemu', 'vm', { qmpPath });
+    await watch.ready();
+    await cluster.crash('a');
+    await countsOn(watch, 10);
+    await cluster.restart('a');
+    const [guest] = await a.guests();
+    assert.deepEqual([guest?.pid, guest?.state], [process.pid, 'running']);
+    await kill(process);
+  }));
+
+test('kill -9 of the destination in mid-stream: the guest goes on, its twin is removed, the next move succeeds', () =>
+  withHosts(async ({ cluster, a, b, watch }) => {
+    await a.startGuest('qemu', 'vm', { args: GUEST });
+    await watch.ready();
+    // Slow enough that the stream is under way for seconds.
+    const options = { to: 'b', maxBandwidth: 20_000 };
+    let hasStarted = (): void => {};
+    const started = new Promise<void>((resolve) => {
+      hasStarted = resolve;
+    });
+    const onProgress = ({ phase, wireBytes }: MigrationProgress): void => {
+      if (phase === 'precopy' && wireBytes > 10_000) hasStarted();
+    };
+    const move = assert.rejects(a.migrate('vm', options, onProgress), (error: unknown) => {
+      assert.match(String((error as { code?: unknown }).code), /PEER_UNREACHABLE/);
+      return true;
+    });
+    await started;
+    const twins = qemuFolders(cluster, 1);
+    assert.equal(twins.length, 1);
+    watch.reset();
+    await cluster.crash('b');
+    await move;
+    await countsOn(watch, 10);
+    assert.ok(watch.report().longestGapMs < 1000, `${watch.report().longestGapMs} ms`);
+    await cluster.restart('b');
+    assert.deepEqual(qemuFolders(cluster, 1), [], 'the orphan and its folder are gone');
+    await linked(a);
+    const receipt = await a.migrate('vm', { to: 'b', maxBandwidth: 0 }, () => {});
+    assert.equal(receipt.verified, true);
+    await countsOn(watch, 10);
+    assert.deepEqual([await states(a), await states(b)], [[], ['running']]);
+  }));
+
+/** Folders of guests on a host, with a QEMU or without. */
+function qemuFolders(cluster: DemoCluster, host: number): readonly string[] {
+  const guests = join(cluster.dataDirs[host] ?? '', 'qemu-guests');
+  if (!existsSync(guests)) return [];
+  return readdirSync(guests);
+}
