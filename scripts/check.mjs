@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 let failed = 0;
 
-check('biome', 'npx', ['--no-install', 'biome', 'ci', '--error-on-warnings', '.']);
-check('tsc', 'npx', ['--no-install', 'tsc', '-p', '.', '--noEmit']);
+check('biome', 'node_modules/.bin/biome', ['ci', '--error-on-warnings', '.']);
+check('tsc', 'node_modules/.bin/tsc', ['-p', '.', '--noEmit']);
 if (spawnSync('clang-format', ['--version']).status === 0) {
   check('clang-format', 'clang-format', ['--dry-run', '-Werror', ...cppFiles()]);
 } else {

@@ -1,6 +1,7 @@
 // Finds a QEMU that can live-migrate on this machine, or fetches one; prints JSON {binary, version, env, args}.
 //
 //   node scripts/qemu.mjs            the QEMU
+//   node scripts/qemu.mjs --present  the one that is here already, or null
 //   node scripts/qemu.mjs --kernel   a Linux kernel for the Linux guest: JSON {kernel, version}
 //
 // Without KVM a guest runs under TCG, and QEMU 7.2 (Debian 12) then leaves most migrated guests dead, with or
@@ -26,18 +27,28 @@ const apt = join(cache, 'apt');
 
 /** `{binary, version, env, args}`; throws with the reason and what to do. `args` go first on the command line. */
 export function findQemu() {
-  const asked = process.env.DWCP_QEMU;
-  if (asked) return described(asked, {}, []);
+  const present = presentQemu();
+  if (present !== null && (process.env.DWCP_QEMU || isRecent(present))) return present;
+  return unpackedQemu(
+    fetched('qemu', 'qemu-system-x86', ['qemu-system-x86', 'qemu-system-data', 'seabios']),
+  );
+}
+
+/** The best that is here already, `null` when none is: what DWCP_QEMU names, a recent one, then any. */
+export function presentQemu() {
+  if (process.env.DWCP_QEMU) return described(process.env.DWCP_QEMU, {}, []);
   const onPath = spawnSync('sh', ['-c', 'command -v qemu-system-x86_64'], { encoding: 'utf8' });
-  if (onPath.status === 0) {
-    const found = described(onPath.stdout.trim(), {}, []);
-    if (Number.parseInt(found.version, 10) >= MINIMUM_MAJOR) return found;
-  }
-  const tree = fetched('qemu', 'qemu-system-x86', [
-    'qemu-system-x86',
-    'qemu-system-data',
-    'seabios',
-  ]);
+  const installed = onPath.status === 0 ? described(onPath.stdout.trim(), {}, []) : null;
+  if (installed !== null && isRecent(installed)) return installed;
+  const tree = join(cache, 'qemu');
+  return existsSync(join(tree, 'complete')) ? unpackedQemu(tree) : installed;
+}
+
+function isRecent({ version }) {
+  return Number.parseInt(version, 10) >= MINIMUM_MAJOR;
+}
+
+function unpackedQemu(tree) {
   const libraries = ['usr/lib/x86_64-linux-gnu', 'lib/x86_64-linux-gnu']
     .flatMap((path) => [join(tree, path), ...foldersOf(join(tree, path))])
     .filter((path) => existsSync(path));
@@ -196,7 +207,8 @@ function foldersOf(path) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    console.log(JSON.stringify(process.argv.includes('--kernel') ? findKernel() : findQemu()));
+    const find = { '--kernel': findKernel, '--present': presentQemu }[process.argv[2]] ?? findQemu;
+    console.log(JSON.stringify(find()));
   } catch (error) {
     console.error(`dwcp: ${error.message}`);
     process.exit(1);

@@ -2,36 +2,79 @@
 // Freshness is a hash of the inputs, kept in build/stamps, so that a touched but equal file costs nothing.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stamps = join(root, 'build', 'stamps');
 
+const BUILD_TOOLS = [{ name: 'g++' }, { name: 'make' }, { name: 'python3' }];
+/** `patch` plants faults, clang fuzzes, iperf3 is a peer of the transport bench. */
+const TEST_TOOLS = [
+  { name: 'iperf3' },
+  { name: 'patch' },
+  { name: 'clang-format' },
+  {
+    name: 'clang',
+    package: 'clang libclang-rt-14-dev',
+    present: 'ls "$(clang -print-resource-dir)"/lib/*/libclang_rt.fuzzer*.a',
+  },
+];
+
 export function setUp({ tests = false } = {}) {
-  ensureTools(['g++', 'make', 'python3']);
-  if (tests) ensureTools(['iperf3', 'clang', 'clang-format']);
+  ensureTools(tests ? [...BUILD_TOOLS, ...TEST_TOOLS] : BUILD_TOOLS);
   step('npm packages', ['package-lock.json'], 'node_modules', () =>
-    run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']),
+    run('npm', ['ci', '--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error']),
   );
   const wireInputs = ['proto', 'package-lock.json', 'scripts/setup.mjs'];
   step('wire types', wireInputs, 'build/wire/wire.d.ts', generateWire);
+  setUpNative();
+  step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
+  const compiled = ['src', 'sim', 'bench', 'test', 'examples', 'tsconfig.json', 'proto'];
+  step('TypeScript', compiled, 'dist/src', () => run(packageBin('tsc'), ['-p', '.']));
+}
+
+/** In an installed package everything else is there already: the addon is built for the machine it is on. */
+function setUpInstalled() {
+  if (existsSync(join(root, 'tsconfig.json'))) return;
+  ensureTools(BUILD_TOOLS);
+  setUpNative();
+}
+
+function setUpNative() {
   step('native addon', ['native', 'package-lock.json'], 'native/build/Release/dwcp.node', () =>
-    run('npx', ['--no-install', 'node-gyp', '-C', 'native', 'rebuild', '--loglevel=error'], {
+    run(packageBin('node-gyp'), ['-C', 'native', 'rebuild', '--loglevel=error', ...headers()], {
       quiet: true,
-      env: { ...process.env, JOBS: 'max', MAKEFLAGS: `-j${2}` },
+      env: { ...process.env, JOBS: 'max', MAKEFLAGS: `-j${availableParallelism()}` },
     }),
   );
-  if (
-    existsSync(join(root, 'bench/peers/landing.cc')) &&
-    existsSync(join(root, 'native/memory/page_kernels.cc'))
-  ) {
-    step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
-  }
-  step('TypeScript', ['src', 'sim', 'bench', 'test', 'tsconfig.json', 'proto'], 'dist/src', () =>
-    run('npx', ['--no-install', 'tsc', '-p', '.']),
-  );
+}
+
+/** The headers that came with this Node, if they did: node-gyp would fetch them from nodejs.org. */
+function headers() {
+  const prefix = dirname(dirname(realpathSync(process.execPath)));
+  const version = join(prefix, 'include/node/node_version.h');
+  if (!existsSync(version)) return [];
+  const text = readFileSync(version, 'utf8');
+  const number = (part) => new RegExp(`#define NODE_${part}_VERSION (\\d+)`).exec(text)?.[1];
+  const found = ['MAJOR', 'MINOR', 'PATCH'].map(number).join('.');
+  return found === process.versions.node ? [`--nodedir=${prefix}`] : [];
+}
+
+/** npm puts a node-gyp of its own on the path of an install script. */
+function packageBin(name) {
+  const own = join(root, 'node_modules/.bin', name);
+  return existsSync(own) ? own : name;
 }
 
 /** The peers our benchmarks are held against; they share the kernels that touch bytes, and nothing else. */
@@ -48,8 +91,8 @@ function generateWire() {
     .filter((name) => name.endsWith('.proto'))
     .map((name) => join('proto', name));
   const flags = ['--force-number', '--no-create', '--no-verify', '--no-delimited', '--no-service'];
-  run('npx', [
-    ...['--no-install', 'pbjs', '-t', 'static-module', '-w', 'es6', '--es6', '-p', 'proto'],
+  run(packageBin('pbjs'), [
+    ...['-t', 'static-module', '-w', 'es6', '--es6', '-p', 'proto'],
     ...[...flags, '-o', 'build/wire/wire.js', ...protos],
   ]);
   // 64-bit fields are numbers at run time too: --force-number alone changes only the types.
@@ -61,38 +104,32 @@ function generateWire() {
     join(root, 'build/wire/wire.js'),
     wire.replace(load, () => numbers),
   );
-  run('npx', ['--no-install', 'pbts', '-o', 'build/wire/wire.d.ts', 'build/wire/wire.js']);
+  run(packageBin('pbts'), ['-o', 'build/wire/wire.d.ts', 'build/wire/wire.js']);
 }
 
-/** apt packages that hold a command, installed when we may, named with the exact line when not. */
-const PACKAGE_OF = {
-  'g++': 'g++',
-  make: 'make',
-  python3: 'python3',
-  iperf3: 'iperf3',
-  clang: 'clang libclang-rt-14-dev',
-  'clang-format': 'clang-format',
-};
-
-function ensureTools(commands) {
-  const missing = commands.filter(
-    (name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0,
-  );
+/**
+ * Installed when we may; when not, the exact line to run is printed. What a tool needs beyond a command of
+ * its name stands in `present`.
+ */
+function ensureTools(tools) {
+  const missing = tools.filter(({ name, present }) => !answers(present ?? `command -v ${name}`));
   if (missing.length === 0) return;
-  const packages = missing.map((name) => PACKAGE_OF[name]);
+  const names = missing.map(({ name }) => name).join(', ');
+  const packages = missing.map((tool) => tool.package ?? tool.name).join(' ');
+  const install = `DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${packages}`;
+  const line = `apt-get update && ${install}`;
   const isRoot = process.getuid?.() === 0;
-  const sudo = isRoot ? [] : ['sudo', '-n'];
-  const line = `apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${packages.join(' ')}`;
-  const allowed = isRoot || spawnSync('sudo', ['-n', 'true']).status === 0;
-  if (!allowed) {
-    console.error(`dwcp needs ${missing.join(', ')}. Run: sudo sh -c '${line}'`);
+  if (!answers('command -v apt-get') || !(isRoot || answers('sudo -n true'))) {
+    console.error(`dwcp needs ${names}. On Debian run: sudo sh -c '${line}'`);
     process.exit(1);
   }
-  run(...splitCommand([...sudo, 'sh', '-c', line]), { quiet: true });
+  console.error(`dwcp setup: system packages ${packages}`);
+  const [command, ...sudo] = isRoot ? ['sh'] : ['sudo', '-n', 'sh'];
+  run(command, [...sudo, '-c', line], { quiet: true });
 }
 
-function splitCommand([command, ...args]) {
-  return [command, args];
+function answers(line) {
+  return spawnSync('/bin/sh', ['-c', line], { stdio: 'ignore' }).status === 0;
 }
 
 function step(name, inputs, output, build) {
@@ -137,5 +174,6 @@ function run(command, args, { quiet = false, env = process.env } = {}) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  setUp({ tests: process.argv.includes('--tests') });
+  if (process.argv.includes('--installed')) setUpInstalled();
+  else setUp({ tests: process.argv.includes('--tests') });
 }

@@ -40,6 +40,7 @@ interface MemoryAddon {
   mapRegion(fd: number, sizeBytes: number, offsetBytes: number): NativeRegion;
   digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array;
   fillRegion(region: Region, seed: number, zeroEvery: number): void;
+  probeWriteTracking(): void;
   readonly kernels: PageKernels;
 }
 
@@ -80,6 +81,14 @@ export interface CreateTrackerOptions {
 export function createTracker(options: CreateTrackerOptions): DirtyTracker {
   const { backend, pid, address, region } = options;
   return coded(() => new addon.DirtyTracker(backend, pid, address, region));
+}
+
+/**
+ * Tracks a few pages of its own, writes some and scans: throws what the kernel refused, with the name
+ * of the step in its message and its errno, or that the scan missed a write.
+ */
+export function probeWriteTracking(): void {
+  coded(() => addon.probeWriteTracking());
 }
 
 /** `PAGE_DIGEST_BYTES` per page, little-endian, of the memory as it is now. */

@@ -8,6 +8,7 @@
 #include "binding/region_wrap.h"
 #include "binding/tracker_wrap.h"
 #include "memory/page_kernels.h"
+#include "memory/tracking_probe.h"
 
 namespace dwcp {
 
@@ -79,6 +80,13 @@ void FillRegion(const Napi::CallbackInfo& info) {
   }
 }
 
+void TryWriteTracking(const Napi::CallbackInfo& info) {
+  WithNativeErrors(info.Env(), [&]() -> Napi::Value {
+    ProbeWriteTracking();
+    return info.Env().Undefined();
+  });
+}
+
 bool WantsScalar(const Napi::Value& value) { return value.As<Napi::Boolean>(); }
 
 Napi::Uint8Array PageArgument(const Napi::CallbackInfo& info, size_t index) {
@@ -128,6 +136,7 @@ void RegisterMemory(Napi::Env env, Napi::Object exports) {
   exports.Set("createRegion", Napi::Function::New<CreateRegion>(env));
   exports.Set("mapRegion", Napi::Function::New<MapRegion>(env));
   exports.Set("digestPages", Napi::Function::New<DigestPages>(env));
+  exports.Set("probeWriteTracking", Napi::Function::New<TryWriteTracking>(env));
   exports.Set("fillRegion", Napi::Function::New<FillRegion>(env));
 
   Napi::Object kernels = Napi::Object::New(env);

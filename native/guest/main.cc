@@ -1,10 +1,6 @@
 // dwcp-guest: a small real workload in a process of its own, to be moved like a VM.
 // It outlives its agent (own session), creates its memory and its dirty tracking, and keeps both.
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -12,10 +8,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "guest/control.h"
 #include "guest/workload.h"
 #include "memory/region.h"
+#include "memory/write_tracking.h"
 
 namespace {
 
@@ -23,29 +21,16 @@ using dwcp::guest::Report;
 using dwcp::guest::Workload;
 using Flags = std::map<std::string, std::string>;
 
-// Debian 12's headers are older than these (Linux 6.7).
-constexpr uint64_t kFeatureWpHugetlbfsShmem = 1 << 12;
-constexpr uint64_t kFeatureWpUnpopulated = 1 << 13;
-constexpr uint64_t kFeatureWpAsync = 1 << 15;
-constexpr int kUserModeOnly = 1;
-
-// Write-protection without a fault handler: the kernel notes the write and lets it through. The
-// descriptor stays open for as long as the process lives. False where this kernel or user may not.
-bool TrackWrites(uint8_t* memory, uint64_t size_bytes) {
-  auto fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK));
-  if (fd < 0) {
-    fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly));
+// Without it an agent finds dirty pages by re-hashing; the log says why. The descriptor stays open
+// for as long as the process lives.
+bool TracksWrites(const dwcp::Region& region) {
+  try {
+    dwcp::TrackWrites(region.data(), region.size_bytes());
+    return true;
+  } catch (const std::system_error& error) {
+    std::fprintf(stderr, "dwcp-guest: the kernel does not track writes: %s\n", error.what());
+    return false;
   }
-  if (fd < 0) return false;
-  uffdio_api api{};
-  api.api = UFFD_API;
-  api.features = kFeatureWpAsync | kFeatureWpUnpopulated | kFeatureWpHugetlbfsShmem;
-  uffdio_register range{};
-  range.range = {reinterpret_cast<uint64_t>(memory), size_bytes};
-  range.mode = UFFDIO_REGISTER_MODE_WP;
-  if (ioctl(fd, UFFDIO_API, &api) == 0 && ioctl(fd, UFFDIO_REGISTER, &range) == 0) return true;
-  close(fd);
-  return false;
 }
 
 Flags ParseFlags(int argc, char** argv) {
@@ -138,7 +123,7 @@ int main(int argc, char** argv) {
       guest.workload.Initialize({Number(flags, "dirty-rate", 0), Number(flags, "working-set", 0),
                                  Number(flags, "zero-permille", 250)});
     }
-    guest.is_tracked = TrackWrites(guest.region->data(), size_bytes);
+    guest.is_tracked = TracksWrites(*guest.region);
     if (!is_incoming) guest.workload.Resume();
     dwcp::guest::ServeControl(socket_path->second,
                               [&guest](const std::string& line) { return guest.Answer(line); });

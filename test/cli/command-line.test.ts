@@ -53,7 +53,7 @@ test('doctor reports what it tried, each missing thing with what gets it', () =>
     findings: { name: string; status: string; value: string; fix: string | null }[];
   };
   const names = findings.map((finding) => finding.name);
-  for (const name of ['kernel', 'userfaultfd', 'congestion control', 'RDMA devices', 'qemu']) {
+  for (const name of ['kernel', 'dirty tracking', 'congestion control', 'RDMA devices', 'qemu']) {
     assert.ok(names.includes(name), `${name} in ${names.join(', ')}`);
   }
   for (const finding of findings) {

@@ -1,7 +1,7 @@
 /** One line of the doctor's report. */
 export interface Finding {
   readonly name: string;
-  readonly status: 'ok' | 'warning' | 'missing';
+  readonly status: 'ok' | 'warn' | 'missing';
   readonly value: string;
   /** What improves it, as a command line where there is one; null when nothing is to be done. */
   readonly fix: string | null;
@@ -14,7 +14,7 @@ export function fine(name: string, value: string): Finding {
 }
 
 export function warning(name: string, value: string, fix: string): Finding {
-  return { name, status: 'warning', value, fix, required: false };
+  return { name, status: 'warn', value, fix, required: false };
 }
 
 export function missing(name: string, value: string, fix: string, required = false): Finding {

@@ -1,23 +1,79 @@
-/** Dirty tracking: tried on a small region, since a version number promises nothing. */
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
-import { type Finding, fine, missing } from './finding.ts';
+/** Dirty tracking, tried on a few pages since a version number promises nothing; memory and its pages. */
+import { DwcpError } from '../../util/errors.ts';
+import { formatBytes } from '../../util/units.ts';
+import { type Finding, fine, warning } from './finding.ts';
+import type { DoctorHost } from './host.ts';
 
-export async function probeMemory(): Promise<readonly Finding[]> {
-  return [probeUserfaultfd()];
+/** The default demo holds 1 GiB at the source and 1 GiB at the destination. */
+const MEMORY_WANTED_BYTES = 3 * 2 ** 30;
+const SHMEM_PAGES = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
+
+export function probeMemory(host: DoctorHost): readonly Finding[] {
+  return [probeDirtyTracking(host), probeRoom(host), probeHugePages(host), probeLockedMemory(host)];
 }
 
-function probeUserfaultfd(): Finding {
-  const name = 'userfaultfd';
-  const knob = '/proc/sys/vm/unprivileged_userfaultfd';
-  if (!existsSync(knob)) {
-    return missing(name, 'this kernel has none', 'Boot a kernel with CONFIG_USERFAULTFD=y.');
-  }
-  if (process.getuid?.() === 0) return fine(name, 'allowed (root)');
-  if (readFileSync(knob, 'utf8').trim() === '1') return fine(name, 'allowed (unprivileged)');
+function probeDirtyTracking(host: DoctorHost): Finding {
+  const name = 'dirty tracking';
   try {
-    accessSync('/dev/userfaultfd', constants.R_OK | constants.W_OK);
-    return fine(name, 'allowed (/dev/userfaultfd)');
-  } catch {
-    return missing(name, 'not allowed for this user', 'sysctl -w vm.unprivileged_userfaultfd=1');
+    host.tryWriteTracking();
+    return fine(name, 'pagemap-scan: tracked, wrote and found exactly what was written');
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return warning(name, `rehash, all memory every round: ${why}`, trackingFix(error));
   }
+}
+
+function trackingFix(error: unknown): string {
+  const errno = error instanceof DwcpError ? error.errno : null;
+  if (errno === 'EPERM' || errno === 'EACCES') return 'sysctl -w vm.unprivileged_userfaultfd=1';
+  if (errno === 'ENOSYS') return 'Boot a kernel with CONFIG_USERFAULTFD=y.';
+  if (errno === 'EIO')
+    return 'Report this kernel: its tracking loses writes, so re-hashing is used.';
+  return 'Boot Linux 6.7 or newer.';
+}
+
+function probeRoom(host: DoctorHost): Finding {
+  const available = meminfoBytes(host, 'MemAvailable');
+  const value = `${formatBytes(available)} available of ${formatBytes(meminfoBytes(host, 'MemTotal'))}`;
+  return available >= MEMORY_WANTED_BYTES
+    ? fine('memory', value)
+    : warning('memory', value, 'The default demo holds 1 GiB twice; try: dwcp demo --size 256MiB');
+}
+
+/** Guests' memory is a memfd, so shmem's setting decides; the pool only serves a QEMU that asks for it. */
+function probeHugePages(host: DoctorHost): Finding {
+  const setting = /\[(\w+)\]/.exec(host.readText(SHMEM_PAGES) ?? '')?.[1] ?? 'unsupported';
+  const pool = Math.round(meminfoBytes(host, 'HugePages_Total') / 1024);
+  const free = Math.round(meminfoBytes(host, 'HugePages_Free') / 1024);
+  const value = `shared memory ${setting}, pool ${free} free of ${pool}`;
+  if (setting !== 'never' && setting !== 'unsupported') return fine('huge pages', value);
+  return pool > 0
+    ? fine('huge pages', value)
+    : warning(
+        'huge pages',
+        `${value}: guests get 4 KiB pages, which work and fault more often`,
+        `echo advise > ${SHMEM_PAGES}`,
+      );
+}
+
+/** TCP pins nothing; RDMA pins what it registers. */
+function probeLockedMemory(host: DoctorHost): Finding {
+  const text = host.readText('/proc/self/limits') ?? '';
+  const limit = /^Max locked memory\s+(\S+)/m.exec(text)?.[1] ?? 'unknown';
+  const bytes = Number(limit);
+  const value = Number.isFinite(bytes) ? formatBytes(bytes) : limit;
+  const isEnough = limit === 'unlimited' || host.isRoot;
+  if (isEnough || host.names('/sys/class/infiniband').length === 0) {
+    return fine('locked memory', isEnough ? value : `${value}; enough for TCP`);
+  }
+  return warning(
+    'locked memory',
+    `${value}: RDMA pins what it sends`,
+    'ulimit -l unlimited (a systemd unit: LimitMEMLOCK=infinity)',
+  );
+}
+
+function meminfoBytes(host: DoctorHost, key: string): number {
+  const line = new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(host.readText('/proc/meminfo') ?? '');
+  return Number(line?.[1] ?? 0) * 1024;
 }
