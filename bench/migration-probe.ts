@@ -1,0 +1,94 @@
+/** Asks the memory guest itself what it achieves, past its agent, so that one window is ours alone. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { z } from 'zod';
+import {
+  acknowledgedSchema,
+  connectControl,
+  type GuestControl,
+  type GuestReport,
+  reportSchema,
+} from '../src/hypervisors/memory/control.ts';
+import type { Completion } from '../src/util/errors.ts';
+import { DwcpError } from '../src/util/errors.ts';
+
+const WINDOW_MS = 20;
+
+export class GuestProbe {
+  readonly #control: GuestControl;
+
+  private constructor(control: GuestControl) {
+    this.#control = control;
+  }
+
+  /** Of the guest that the agent with this data directory started or received. */
+  static async open(dataDir: string, name: string): Promise<GuestProbe> {
+    const path = socketPath(dataDir, name);
+    const control = await promised<GuestControl>((done) => connectControl(path, () => true, done));
+    return new GuestProbe(control);
+  }
+
+  report(): Promise<GuestReport> {
+    return this.#ask('report', reportSchema);
+  }
+
+  /** From now on the longest gap is of what comes. */
+  async resetGap(): Promise<void> {
+    await this.#ask('reset-gap', acknowledgedSchema);
+  }
+
+  /** Bytes per second of distinct pages over the time given. */
+  async rateOver(durationMs: number): Promise<number> {
+    await this.report();
+    await delay(durationMs);
+    return (await this.report()).dirtyBytesPerSec;
+  }
+
+  /** Bytes per second from now until `isOver`, in windows so that one that ends in a stop falls out. */
+  async rateUntil(isOver: () => boolean): Promise<number> {
+    let bytes = 0;
+    let durationMs = 0;
+    await this.report();
+    let sinceMs = performance.now();
+    for (;;) {
+      await delay(WINDOW_MS);
+      // A stopped guest does not answer: what its windows before said stands.
+      const report = isOver() ? null : await this.report().catch(() => null);
+      if (report === null || isOver()) break;
+      const nowMs = performance.now();
+      bytes += (report.dirtyBytesPerSec * (nowMs - sinceMs)) / 1000;
+      durationMs += nowMs - sinceMs;
+      sinceMs = nowMs;
+    }
+    return durationMs === 0 ? 0 : (bytes * 1000) / durationMs;
+  }
+
+  /** Ends the guest's process. */
+  quit(): void {
+    this.#ask('quit', acknowledgedSchema).catch(() => {}); // it leaves without an answer
+  }
+
+  close(): void {
+    this.#control.close();
+  }
+
+  #ask<T>(command: string, schema: z.ZodType<T>): Promise<T> {
+    return promised((done) => this.#control.ask(command, schema, done));
+  }
+}
+
+function promised<T>(start: (done: Completion<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) =>
+    start((outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error))),
+  );
+}
+
+function socketPath(dataDir: string, name: string): string {
+  const directory = join(dataDir, 'memory-guests');
+  for (const file of readdirSync(directory).filter((each) => each.endsWith('.pid'))) {
+    const text = readFileSync(join(directory, file), 'utf8').trim();
+    if (text.endsWith(` ${name}`)) return join(directory, file.replace(/\.pid$/, '.sock'));
+  }
+  throw new DwcpError('ERR_DWCP_GUEST_UNKNOWN', `no guest "${name}" in ${directory}`);
+}
