@@ -151,8 +151,15 @@ export interface MigrationStatus extends MigrationProgress {
   readonly from: string;
   readonly to: string;
   readonly side: 'source' | 'destination';
-  readonly error: { readonly code: string; readonly message: string } | null;
+  readonly error: MigrationFault | null;
   readonly receipt: MigrationReceipt | null;
+}
+
+/** Why it failed, or why the guest stands still, and what to do about it. */
+export interface MigrationFault {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string | null;
 }
 
 export type NodeEvent =

@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kLineBytesMax = 256;
 constexpr size_t kClientsMax = 16;
+// Each agent that restarts while the guest is frozen leaves a connection here that nobody accepts.
+constexpr int kBacklog = 4096;
 
 struct Client {
   int fd;
@@ -30,7 +32,7 @@ int Listen(const std::string& path) {
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(fd, kClientsMax) != 0) {
+      listen(fd, kBacklog) != 0) {
     throw std::system_error(errno, std::generic_category(), path);
   }
   return fd;

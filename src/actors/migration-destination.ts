@@ -18,7 +18,7 @@ import {
 import type { DecisionRecord, MigrationTerms } from '../protocols/migration/types.ts';
 import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
-import { NO_TRANSFER } from './migration-progress.ts';
+import { faultOf, NO_TRANSFER } from './migration-progress.ts';
 import {
   type LinkNews,
   MigrationShell,
@@ -250,7 +250,7 @@ export class DestinationSession {
       goodputBytesPerSec: 0,
       etaMs: null,
       reason: this.#machine.reason,
-      error: error === null ? null : { code: error.code, message: error.message },
+      error: faultOf(error),
       receipt: null,
     };
     context.effect(() => this.#options.publish(status));

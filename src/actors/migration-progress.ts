@@ -1,7 +1,8 @@
 /** Turns samples of a transfer into what people watch: goodput, ETA and the reason behind it. */
-import type { MigrationPhase, MigrationProgress } from '../node.ts';
+import type { MigrationFault, MigrationPhase, MigrationProgress } from '../node.ts';
 import type { TransferProgress } from '../ports/hypervisor.ts';
 import type { SourcePhase } from '../protocols/migration/source.ts';
+import type { DwcpError } from '../util/errors.ts';
 
 export const NO_TRANSFER: TransferProgress = {
   zeroPages: 0,
@@ -40,6 +41,10 @@ export function etaOf(
   if (goodput <= 0 || dirty >= goodput) return null;
   const low = (remainingBytes / goodput) * 1000;
   return { low: Math.ceil(low), high: Math.ceil((remainingBytes / (goodput - dirty)) * 1000) };
+}
+
+export function faultOf(error: DwcpError | null): MigrationFault | null {
+  return error && { code: error.code, message: error.message, hint: error.hint };
 }
 
 const PHASES: Readonly<Record<SourcePhase, MigrationPhase>> = {

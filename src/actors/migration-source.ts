@@ -19,7 +19,7 @@ import {
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
-import { etaOf, GoodputMeter, NO_TRANSFER, publicPhase } from './migration-progress.ts';
+import { etaOf, faultOf, GoodputMeter, NO_TRANSFER, publicPhase } from './migration-progress.ts';
 import {
   type LinkNews,
   MigrationShell,
@@ -322,7 +322,7 @@ export class SourceSession {
       goodputBytesPerSec: rate,
       etaMs: etaOf(transfer.remainingBytes, rate, transfer.dirtyBytesPerSec),
       reason: this.#machine.reason,
-      error: error === null ? null : { code: error.code, message: error.message },
+      error: faultOf(error),
       receipt: finish?.receipt ?? null,
     };
     context.effect(() => this.#options.publish(status));

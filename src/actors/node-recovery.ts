@@ -2,10 +2,16 @@
  * What a node finds in its data directory before it speaks to anybody: its guests, and migrations
  * that an earlier process left undecided. Fenced guests stay fenced.
  */
-import type { Guest, GuestKind, GuestReference, Hypervisor } from '../ports/hypervisor.ts';
+import type {
+  Guest,
+  GuestKind,
+  GuestReference,
+  GuestState,
+  Hypervisor,
+} from '../ports/hypervisor.ts';
 import type { Storage, StoredRecord } from '../ports/storage.ts';
 import type { DecisionRecord, FenceRecord } from '../protocols/migration/types.ts';
-import { type Completion, DwcpError } from '../util/errors.ts';
+import { type Completion, DwcpError, failed, type Outcome } from '../util/errors.ts';
 import { decodeClaim, decodeDecision, decodeFence, decodeGuest } from './migration-records.ts';
 
 export interface Recovery {
@@ -33,26 +39,32 @@ export async function recover(storage: Storage, hypervisors: Hypervisors): Promi
   const fences = (await list('fence/')).map(decodeFence);
   const claims = (await list('claim/')).map(decodeClaim);
   const decisions = (await list('decision/')).map(decodeDecision);
+  const fenced = new Set(fences.map((fence) => fence.guestName));
   const faults: DwcpError[] = [];
   const guests = new Map<string, RecoveredGuest>();
-  const dead: string[] = [];
-  for (const record of await list('guest/')) {
-    const { reference, epoch } = decodeGuest(record);
-    const guest = await adopt(hypervisors, reference, faults);
-    if (guest === null) dead.push(reference.name);
-    else guests.set(reference.name, { guest, epoch });
-  }
-  const fenced = new Set(fences.map((fence) => fence.guestName));
-  for (const name of dead) {
-    if (!fenced.has(name)) await settle<void>((done) => storage.remove(`guest/${name}`, done));
+  const records = (await list('guest/')).map(decodeGuest);
+  for (const { reference, epoch } of records) {
+    const { name } = reference;
+    const adopted = await adopt(hypervisors, reference);
+    if (adopted.ok) {
+      guests.set(name, { guest: adopted.value, epoch });
+      if (!fenced.has(name)) await runAgain(adopted.value, faults);
+      continue;
+    }
+    faults.push(adopted.error);
+    // Only a process that is gone for certain is forgotten; one that is merely silent stays ours.
+    const isGone = adopted.error.code === 'ERR_DWCP_GUEST_FAILED';
+    if (isGone && !fenced.has(name)) {
+      await settle<void>((done) => storage.remove(`guest/${name}`, done));
+    }
   }
   const commits = decisions.filter((decision) => {
     if (decision.verdict !== 'commit' || decision.reference === null) return false;
-    const known = guests.get(decision.guestName);
+    const known = records.find(({ reference }) => reference.name === decision.guestName);
     return !fenced.has(decision.guestName) && (known === undefined || known.epoch < decision.epoch);
   });
   const keep = new Set([
-    ...[...guests.values()].map(({ guest }) => guest.reference.socketPath),
+    ...records.map(({ reference }) => reference.socketPath),
     ...commits.map((commit) => commit.reference?.socketPath ?? ''),
     ...fences.map((fence) => fence.reference.socketPath),
   ]);
@@ -71,21 +83,27 @@ export async function recover(storage: Storage, hypervisors: Hypervisors): Promi
   };
 }
 
-async function adopt(
-  hypervisors: Hypervisors,
-  reference: GuestReference,
-  faults: DwcpError[],
-): Promise<Guest | null> {
+async function adopt(hypervisors: Hypervisors, reference: GuestReference): Promise<Outcome<Guest>> {
   const hypervisor = hypervisors.get(reference.kind);
+  if (hypervisor === undefined) {
+    return failed(
+      new DwcpError('ERR_DWCP_UNSUPPORTED', `no ${reference.kind} guests on this host`),
+    );
+  }
+  return new Promise((resolve) => hypervisor.adopt(reference, resolve));
+}
+
+/**
+ * Without a fence record `fenced` was never sent: a guest that stands still was stopped by a move
+ * that died with its agent, and nobody else may run it.
+ */
+async function runAgain(guest: Guest, faults: DwcpError[]): Promise<void> {
   try {
-    if (hypervisor === undefined) {
-      throw new DwcpError('ERR_DWCP_UNSUPPORTED', `no ${reference.kind} guests on this host`);
-    }
-    return await settle<Guest>((done) => hypervisor.adopt(reference, done));
+    if ((await settle<GuestState>((done) => guest.state(done))) === 'running') return;
+    await settle<void>((done) => guest.unfence(done));
   } catch (error) {
     if (!(error instanceof DwcpError)) throw error;
     faults.push(error);
-    return null;
   }
 }
 

@@ -1,6 +1,7 @@
 /** Puts a node together from its parts, in the order that keeps fenced guests fenced. */
 
 import type { Observable } from 'rxjs';
+import type { NodeIdentity } from '../identity/authority.ts';
 import { loadNode } from '../identity/files.ts';
 import type {
   DwcpNode,
@@ -17,9 +18,8 @@ import type {
 } from '../node.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
-import type { BulkTransport } from '../ports/transport.ts';
-import { FileStorage } from '../storage/file-storage.ts';
-import { createTlsControlTransport } from '../transports/tls-control.ts';
+import type { Storage } from '../ports/storage.ts';
+import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
 import { type Completion, DwcpError, type Outcome } from '../util/errors.ts';
 import type { LinkReport } from './messages.ts';
 import { createNactHost } from './nact-host.ts';
@@ -29,11 +29,19 @@ import { NodeView } from './node-view.ts';
 import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
 import type { ActorHost, ActorRef } from './system.ts';
 
+/** Every port of a node; `real-parts.ts` has the real ones. */
 export interface NodeParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly bulk: BulkTransport;
   readonly hypervisors: Hypervisors;
+  readonly openStorage: (dataDir: string) => Promise<NodeStorage>;
+  readonly makeControl: (identity: NodeIdentity) => ControlTransport;
+}
+
+export interface NodeStorage extends Storage {
+  /** Waits for what was asked, and lets another process have the directory. */
+  close(): Promise<void>;
 }
 
 const DEFAULT_STREAMS = 8;
@@ -47,7 +55,7 @@ export async function startNodeFrom(
 ): Promise<DwcpNode> {
   const { logger } = options;
   const identity = loadNode(options.identity);
-  const storage = await FileStorage.open(options.dataDir);
+  const storage = await parts.openStorage(options.dataDir);
   const onFatal = options.onFatal;
   const host = createNactHost({
     clock: parts.clock,
@@ -75,7 +83,7 @@ export async function startNodeFrom(
           id,
           address: { host: peerHost, port },
         })),
-        control: createTlsControlTransport({ identity }),
+        control: parts.makeControl(identity),
         bulk: parts.bulk,
         controlListen: options.listen,
         bulkListen: { host: options.listen.host, port: options.bulkPort ?? 0 },
@@ -99,7 +107,7 @@ export async function startNodeFrom(
 
 interface Running {
   readonly host: ActorHost;
-  readonly storage: FileStorage;
+  readonly storage: NodeStorage;
   readonly view: NodeView;
   readonly actor: ActorRef<NodeMessage>;
   readonly ports: ListeningPorts;

@@ -117,6 +117,7 @@ export function migrationToWire(migration: MigrationStatus): dwcp.AdminMigration
     side: migration.side,
     errorCode: migration.error?.code ?? '',
     errorMessage: migration.error?.message ?? '',
+    errorHint: migration.error?.hint ?? '',
     receipt: migration.receipt,
   };
 }
@@ -128,7 +129,13 @@ export function migrationFromWire(wire: dwcp.AdminMigration.$Properties): Migrat
     from: wire.from ?? '',
     to: wire.to ?? '',
     side: wire.side === 'destination' ? 'destination' : 'source',
-    error: wire.errorCode ? { code: wire.errorCode, message: wire.errorMessage ?? '' } : null,
+    error: wire.errorCode
+      ? {
+          code: wire.errorCode,
+          message: wire.errorMessage ?? '',
+          hint: wire.errorHint ? wire.errorHint : null,
+        }
+      : null,
     receipt: wire.receipt ? receiptFromWire(wire.receipt) : null,
   };
 }

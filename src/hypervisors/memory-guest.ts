@@ -1,15 +1,7 @@
 /** The embedded default guest: a real workload in a native process of its own, moved like a VM. */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,10 +14,18 @@ import type {
   IncomingOptions,
 } from '../ports/hypervisor.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
-import { type MemoryGuest, openGuest } from './memory/guest.ts';
+import { type MemoryGuest, openFrozenGuest, openGuest } from './memory/guest.ts';
+import {
+  type GuestFile,
+  guestDirectory,
+  listGuestFiles,
+  readGuestFile,
+  removeGuestFiles,
+  writeGuestFile,
+} from './memory/guest-files.ts';
 import { MemoryIncoming } from './memory/incoming.ts';
 import { PAGE_BYTES } from './memory/memory.ts';
-import { kill, readStartTicks } from './process-fence.ts';
+import { allThreadsStopped, isAlive, kill, readStartTicks } from './process-fence.ts';
 
 // Seen from dist/src/hypervisors.
 const BINARY = fileURLToPath(new URL('../../../native/build/Release/dwcp-guest', import.meta.url));
@@ -80,12 +80,19 @@ class MemoryHypervisor implements Hypervisor {
   }
 
   adopt(reference: GuestReference, done: Completion<Guest>): void {
-    if (readStartTicks(reference.pid) !== reference.startTicks) {
+    const answer: Completion<Guest> = (outcome) => {
+      if (outcome.ok || !isAlive(reference)) return done(outcome);
+      done(failed(silent(reference, outcome.error)));
+    };
+    if (!isAlive(reference)) {
       const message = `the process of "${reference.name}" (pid ${reference.pid}) is gone`;
       setImmediate(() => done(failed(new DwcpError('ERR_DWCP_GUEST_FAILED', message))));
       return;
     }
-    openGuest(reference, () => false, done);
+    // A frozen process takes connections, by its kernel, and answers nothing.
+    const known = readGuestFile(reference.socketPath)?.process ?? null;
+    if (known !== null && allThreadsStopped(reference)) openFrozenGuest(reference, known, answer);
+    else openGuest(reference, () => false, answer);
   }
 
   prepareIncoming(options: IncomingOptions, done: Completion<IncomingGuest>): void {
@@ -102,7 +109,7 @@ class MemoryHypervisor implements Hypervisor {
   }
 
   removeOrphans(keep: ReadonlySet<string>, done: Completion<readonly string[]>): void {
-    const orphans = readGuestFiles(this.#dataDir).filter(({ socketPath }) => !keep.has(socketPath));
+    const orphans = listGuestFiles(this.#dataDir).filter(({ socketPath }) => !keep.has(socketPath));
     let left = orphans.length;
     const removed: string[] = [];
     const finish = (): void => done(succeeded(removed));
@@ -113,13 +120,20 @@ class MemoryHypervisor implements Hypervisor {
     for (const orphan of orphans) {
       kill(orphan, (outcome) => {
         if (outcome.ok) removed.push(orphan.socketPath);
-        removeFile(orphan.socketPath);
-        removeFile(pidFile(orphan.socketPath));
+        removeGuestFiles(orphan.socketPath);
         left -= 1;
         if (left === 0) finish();
       });
     }
   }
+}
+
+function silent(reference: GuestReference, cause: DwcpError): DwcpError {
+  return new DwcpError(
+    'ERR_DWCP_GUEST_STATE',
+    `the process of "${reference.name}" (pid ${reference.pid}) lives and does not answer: ${cause.message}`,
+    { hint: 'It is left as it is. Restart the agent when the host is less busy.', cause },
+  );
 }
 
 function preflight({ description }: IncomingOptions): DwcpError | null {
@@ -166,8 +180,7 @@ function launch(options: LaunchOptions, done: Completion<MemoryGuest>): void {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     log = openSync(join(directory, 'guests.log'), 'a', 0o600);
   } catch (cause) {
-    const message = `cannot use ${directory}: ${cause instanceof Error ? cause.message : cause}`;
-    setImmediate(() => done(failed(new DwcpError('ERR_DWCP_STORAGE', message, { cause }))));
+    setImmediate(() => done(failed(unusable(directory, cause))));
     return;
   }
   const socketPath = join(directory, `${randomBytes(6).toString('hex')}.sock`);
@@ -184,60 +197,46 @@ function launch(options: LaunchOptions, done: Completion<MemoryGuest>): void {
   });
   child.on('exit', () => {
     isOver = true;
-    removeFile(socketPath);
-    removeFile(pidFile(socketPath));
+    removeGuestFiles(socketPath);
   });
+  const { name } = options;
+  const { pid } = child;
+  const startTicks = pid === undefined ? null : readStartTicks(pid);
+  if (pid !== undefined && startTicks !== null) {
+    const noted = note(socketPath, { name, pid, startTicks, process: null });
+    if (!noted.ok) {
+      child.kill('SIGKILL');
+      setImmediate(() => done(noted));
+      return;
+    }
+  }
   openGuest(
-    { name: options.name, socketPath },
+    { name, socketPath },
     () => !isOver,
     (outcome) => {
-      if (outcome.ok) writePidFile(outcome.value.reference);
-      done(outcome);
+      if (!outcome.ok) return done(outcome);
+      const { reference, process } = outcome.value;
+      const noted = note(socketPath, { ...reference, process });
+      if (noted.ok) return done(outcome);
+      outcome.value.kill(() => done(noted));
     },
   );
 }
 
-// ---- which guests this data directory started ---------------------------------------------------
-
-function guestDirectory(dataDir: string): string {
-  return join(dataDir, 'memory-guests');
-}
-
-function pidFile(socketPath: string): string {
-  return socketPath.replace(/\.sock$/, '.pid');
-}
-
-function writePidFile(reference: GuestReference): void {
-  writeFileSync(
-    pidFile(reference.socketPath),
-    `${reference.pid} ${reference.startTicks} ${reference.name}\n`,
-    { mode: 0o600 },
-  );
-}
-
-function readGuestFiles(dataDir: string): readonly GuestReference[] {
-  const directory = guestDirectory(dataDir);
-  let names: readonly string[];
+/** A guest that no later agent could find is not started at all. */
+function note(socketPath: string, file: GuestFile): Outcome<void> {
   try {
-    names = readdirSync(directory);
-  } catch {
-    return [];
+    return succeeded(writeGuestFile(socketPath, file));
+  } catch (cause) {
+    return failed(unusable(socketPath, cause));
   }
-  return names.flatMap((file) => {
-    if (!file.endsWith('.pid')) return [];
-    const text = readFileSync(join(directory, file), 'utf8');
-    const match = /^([0-9]+) ([0-9]+) (.+)\n$/.exec(text);
-    if (match === null) return [];
-    const socketPath = join(directory, file.replace(/\.pid$/, '.sock'));
-    const [, pid, startTicks, name = ''] = match;
-    return [{ kind: 'memory', name, pid: Number(pid), startTicks: Number(startTicks), socketPath }];
+}
+
+function unusable(path: string, cause: unknown): DwcpError {
+  const errno = (cause as NodeJS.ErrnoException).code ?? 'error';
+  return new DwcpError('ERR_DWCP_STORAGE', `cannot write ${path}: ${errno}`, {
+    hint: 'Free some space in the data directory, and give this user the right to write there.',
+    errno,
+    cause,
   });
-}
-
-function removeFile(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Gone already: that is what was wanted.
-  }
 }

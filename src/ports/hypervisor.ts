@@ -13,7 +13,10 @@ import type { BulkLink, TransferName } from './transport.ts';
 
 export interface Hypervisor {
   readonly kind: GuestKind;
-  /** Takes over a guest that runs: one just started, or one that an earlier agent left running. */
+  /**
+   * Takes over a guest, running or frozen, that an earlier agent left. `ERR_DWCP_GUEST_FAILED` says
+   * that its process is gone for certain; with any other code it may live.
+   */
   adopt(reference: GuestReference, done: Completion<Guest>): void;
   /** Fails with a preflight code when this host cannot take the guest. One per attempt. */
   prepareIncoming(options: IncomingOptions, done: Completion<IncomingGuest>): void;

@@ -240,7 +240,7 @@ class NativeBulkLink implements BulkLink {
     const fail = (error: DwcpError): void => listener({ type: 'failed', error });
     this.#transfers.set(handle, (event) => {
       if (event.type === 'batchAcked') listener({ type: 'batchAcked', counters: counters() });
-      else if (event.type === 'sendFailed') fail(errorOf(event));
+      else if (event.type === 'sendFailed') fail(this.#why(event));
     });
     return {
       send: (pages: PageSet) => {
@@ -271,7 +271,7 @@ class NativeBulkLink implements BulkLink {
       return last;
     };
     this.#transfers.set(handle, (event) => {
-      if (event.type === 'receiveFailed') listener({ type: 'failed', error: errorOf(event) });
+      if (event.type === 'receiveFailed') listener({ type: 'failed', error: this.#why(event) });
     });
     return {
       digests: (firstPage, pageCount) => {
@@ -302,7 +302,7 @@ class NativeBulkLink implements BulkLink {
     this.#transfers.set(handle, (event) => {
       if (event.type === 'localConnected') listener({ type: 'connected' });
       else if (event.type === 'drained') listener({ type: 'drained' });
-      else if (event.type === 'sendFailed') listener({ type: 'failed', error: errorOf(event) });
+      else if (event.type === 'sendFailed') listener({ type: 'failed', error: this.#why(event) });
     });
     return {
       writeReturn: (bytes) => this.#engine.writeReturn(handle, bytes),
@@ -330,13 +330,23 @@ class NativeBulkLink implements BulkLink {
       if (event.type === 'localConnected') listener({ type: 'connected' });
       else if (event.type === 'return') listener({ type: 'return', bytes: event.bytes });
       else if (event.type === 'localClosed') listener({ type: 'closed' });
-      else if (event.type === 'receiveFailed') listener({ type: 'failed', error: errorOf(event) });
+      else if (event.type === 'receiveFailed')
+        listener({ type: 'failed', error: this.#why(event) });
     });
     return { counters, close: () => this.#closeTransfer(handle, counters) };
   }
 
   close(): void {
     this.#engine.closeLink(this.id);
+  }
+
+  /** Whoever closes a link under its transfers has lost the peer, and that is what they are told. */
+  #why(event: EngineEvent): DwcpError {
+    const error = errorOf(event);
+    if (error.code !== 'ERR_DWCP_CLOSED') return error;
+    return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', `the link to ${this.peer} was lost`, {
+      hint: `It is dialled again by itself; check the agent on ${this.peer} if this lasts.`,
+    });
   }
 
   /** Keeps the last counters: they are read after the end, too. */

@@ -4,10 +4,13 @@ import { pino } from 'pino';
 import { runAgent } from '../../agent/agent.ts';
 import { loadAgentConfig } from '../../agent/config.ts';
 import { makeGuest } from '../guest-options.ts';
-import { loadLibrary } from '../library.ts';
+import { type Library, loadLibrary } from '../library.ts';
 import { addCommand, type JsonOption, printResult } from '../output.ts';
 
-export function addAgentCommand(program: Command): void {
+export function addAgentCommand(
+  program: Command,
+  load: () => Promise<Library> = loadLibrary,
+): void {
   addCommand(program, 'agent', 'a host agent, until a signal', 'dwcp agent --config agent.yaml')
     .requiredOption('--config <file>', 'YAML; docs/agent.example.yaml is a complete example')
     .action(async (options: JsonOption & { readonly config: string }) => {
@@ -16,7 +19,7 @@ export function addAgentCommand(program: Command): void {
         { level: config.log.level, base: { node: config.id } },
         pino.destination({ dest: 2, sync: true }),
       );
-      const library = await loadLibrary();
+      const library = await load();
       const agent = await runAgent(config, {
         startNode: library.startNode,
         makeGuest: (kind, name, json) =>

@@ -27,9 +27,11 @@ export interface DemoCluster {
   readonly directory: string;
   /** Of a, b and c. */
   readonly dataDirs: readonly string[];
-  readonly clients: ReadonlyMap<string, DemoClient>;
+  readonly clients: ReadonlyMap<string, AdminClient>;
   /** `kill -9`, as a fault test wants it: the guests stay. */
   crash(node: string): Promise<void>;
+  /** Resolves when the agent's process is gone, by whatever hand. */
+  exited(node: string): Promise<void>;
   /** Starts a crashed agent again on what it left in its data directory. */
   restart(node: string): Promise<void>;
   stop(): Promise<void>;
@@ -38,14 +40,18 @@ export interface DemoCluster {
 /** What the scenario asks of an agent. */
 export type DemoClient = Pick<AdminClient, 'status' | 'guests' | 'startGuest' | 'migrate'>;
 
-interface Agent {
-  readonly process: ChildProcess;
-  readonly log: string[];
-}
-
 export interface DemoClusterOptions {
   /** Settings of every agent's configuration besides those the cluster needs. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** What runs as an agent, a JavaScript file; default `dwcp` itself. */
+  readonly program?: string;
+  /** Over the environment of the agent of `node`. */
+  readonly environment?: (directory: string, node: string) => Readonly<Record<string, string>>;
+}
+
+interface Agent {
+  readonly process: ChildProcess;
+  readonly log: string[];
 }
 
 export async function startDemoCluster(options: DemoClusterOptions = {}): Promise<DemoCluster> {
@@ -53,16 +59,23 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
   const clients = new Map<string, AdminClient>();
   const agents = new Map<string, Agent>();
   const start = async (node: string): Promise<void> => {
-    const agent = spawnAgent(configFile(directory, node));
+    const agent = spawnAgent({
+      program: options.program ?? BIN,
+      config: configFile(directory, node),
+      environment: options.environment?.(directory, node) ?? {},
+    });
     agents.set(node, agent);
     await agentReady(node, agent);
   };
-  const crash = async (node: string): Promise<void> => {
+  const exited = async (node: string): Promise<void> => {
     const child = agents.get(node)?.process;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await exited;
+    await new Promise((resolve) => child.once('exit', resolve));
+  };
+  const crash = (node: string): Promise<void> => {
+    const gone = exited(node);
+    agents.get(node)?.process.kill('SIGKILL');
+    return gone;
   };
   const stop = async () => {
     for (const client of clients.values()) client.close();
@@ -95,7 +108,7 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
       clients.set(id, new AdminClient({ address, identity: operator, expectedNode: id }));
     });
     const dataDirs = NODES.map((id) => dataDir(directory, id));
-    return { directory, dataDirs, clients, crash, restart: start, stop };
+    return { directory, dataDirs, clients, crash, exited, restart: start, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -128,11 +141,17 @@ function configFile(directory: string, id: string): string {
   return join(directory, `${id}.yaml`);
 }
 
-function spawnAgent(config: string): Agent {
+interface Spawn {
+  readonly program: string;
+  readonly config: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+function spawnAgent({ program, config, environment }: Spawn): Agent {
   // Only ours: an operator's DWCP_ variables would override what the demo just wrote.
   const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('DWCP_'));
-  const child = spawn(process.execPath, [BIN, 'agent', '--json', '--config', config], {
-    env: { ...Object.fromEntries(clean), DWCP_NO_SETUP: '1' },
+  const child = spawn(process.execPath, [program, 'agent', '--json', '--config', config], {
+    env: { ...Object.fromEntries(clean), DWCP_NO_SETUP: '1', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
     // A Ctrl-C in the terminal is the demo's to handle: it stops its agents in order.
     detached: true,

@@ -3,9 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { GuestStatus, MigrationProgress, MigrationReceipt } from '../../node.ts';
 import type { WorkloadReport } from '../../ports/hypervisor.ts';
 import { DwcpError } from '../../util/errors.ts';
-import type { DemoClient, DemoCluster } from './cluster.ts';
+import type { DemoClient } from './cluster.ts';
 
-type DemoClients = Pick<DemoCluster, 'clients'>;
+interface DemoClients {
+  readonly clients: ReadonlyMap<string, DemoClient>;
+}
 
 const GUEST = 'demo';
 const LINK_WITHIN_MS = 20_000;

@@ -157,3 +157,19 @@ export function openGuest(
     });
   });
 }
+
+/** A frozen guest cannot be asked, so the caller says what it is; it answers once it is unfenced. */
+export function openFrozenGuest(
+  reference: GuestReference,
+  process: GuestProcess,
+  done: Completion<MemoryGuest>,
+): void {
+  connectControl(
+    reference.socketPath,
+    () => false,
+    (connected) =>
+      done(
+        connected.ok ? succeeded(new MemoryGuest(reference, process, connected.value)) : connected,
+      ),
+  );
+}

@@ -7,7 +7,7 @@ import type {
   IncomingOptions,
 } from '../../ports/hypervisor.ts';
 import type { PageReceiver } from '../../ports/transport.ts';
-import { type Completion, succeeded } from '../../util/errors.ts';
+import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
 import type { MemoryGuest } from './guest.ts';
 import { mapGuestMemory, PAGE_BYTES } from './memory.ts';
 
@@ -46,10 +46,24 @@ export class MemoryIncoming implements IncomingGuest {
   }
 
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void {
-    const digests = this.#receiver.digests(firstPage, pageCount);
-    setImmediate(() => done(succeeded(digests)));
+    const digests = this.#landed(firstPage, pageCount);
+    setImmediate(() => done(digests));
     const isLast = (firstPage + pageCount) * PAGE_BYTES >= this.#guest.description.memoryBytes;
     if (isLast && this.#isResumed) this.#closeReceiver();
+  }
+
+  /** What landed is noted by the link: with it, the notes are gone. */
+  #landed(firstPage: number, pageCount: number): Outcome<Uint8Array> {
+    try {
+      return succeeded(this.#receiver.digests(firstPage, pageCount));
+    } catch (cause) {
+      return failed(
+        new DwcpError('ERR_DWCP_VERIFY_FAILED', 'the notes of what landed went with the link', {
+          hint: 'The guest runs here; only the comparison is missing.',
+          cause,
+        }),
+      );
+    }
   }
 
   resume(done: Completion<Guest>): void {

@@ -1,0 +1,261 @@
+/** Three agents under test and one guest, moved again and again while something fails. */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { AdminClient } from '../../../src/agent/admin-client.ts';
+import { type DemoCluster, startDemoCluster } from '../../../src/cli/demo/cluster.ts';
+import type { MigrationReceipt } from '../../../src/node.ts';
+import { DwcpError } from '../../../src/util/errors.ts';
+import { accountOf, Census, resetGap, type SeenGuest } from './census.ts';
+import type { Draw } from './draw.ts';
+import { armFailPoint, disarmFailPoint, isArmed } from './fail-point.ts';
+import type { Scenario } from './scenarios.ts';
+
+const GUEST = 'vm';
+const NODES = ['a', 'b', 'c'] as const;
+const MEMORY_BYTES = 16 * 2 ** 20;
+/** The first round then lasts about 200 ms: a fault can come in its middle. */
+const PACE_BYTES_PER_SEC = 64 * 2 ** 20;
+const SETTLED_WITHIN_MS = 30_000;
+const POLL_MS = 20;
+/** Nothing may wake a fenced guest; this long we watch it, besides the whole rest of the move. */
+const WATCH_MS = 300;
+const GAP_MS_MAX = 1_000;
+
+type Ending = MigrationReceipt | DwcpError;
+
+export class FaultyMoves {
+  readonly #cluster: DemoCluster;
+  readonly #census: Census;
+  #operations = 0;
+  #splitBrain: string | null = null;
+  #isWatching = true;
+  readonly #watching: Promise<void>;
+
+  private constructor(cluster: DemoCluster) {
+    this.#cluster = cluster;
+    this.#census = new Census(cluster.directory);
+    this.#watching = this.#watch();
+  }
+
+  static async start(): Promise<FaultyMoves> {
+    const cluster = await startDemoCluster({
+      program: fileURLToPath(new URL('./faulty-agent.js', import.meta.url)),
+      environment: (directory, node) => ({ DWCP_FAIL_POINT: failPointFile(directory, node) }),
+    });
+    const moves = new FaultyMoves(cluster);
+    const options = { memoryBytes: MEMORY_BYTES, dirtyBytesPerSec: 2 ** 20 };
+    await moves.#client('a').startGuest('memory', GUEST, options);
+    return moves;
+  }
+
+  async stop(): Promise<void> {
+    this.#isWatching = false;
+    await this.#watching;
+    await this.#cluster.stop();
+  }
+
+  async fail(scenario: Scenario, draw: Draw): Promise<void> {
+    const home = await this.#settled();
+    const others = NODES.filter((node) => node !== home.node);
+    const away = others[draw.below(others.length)] ?? 'a';
+    await this.#linked(home.node, away);
+    await resetGap(home);
+    const victim = scenario.victim === 'source' ? home.node : away;
+    const path = failPointFile(this.#cluster.directory, victim);
+    armFailPoint(path, scenario);
+    let ending: Ending | null = null;
+    const moving = this.#migrate(home.node, away).then((result) => {
+      ending = result;
+      return result;
+    });
+    await this.#until(() => !isArmed(path) || ending !== null, 'the step was reached');
+    assert.ok(!isArmed(path), `the move ended without the step: ${describe(ending)}`);
+    if (scenario.action === 'kill') {
+      await this.#cluster.exited(victim);
+      if (victim === away) await this.#withoutDestination(scenario, home, moving);
+      await delay(draw.below(100));
+      await this.#cluster.restart(victim);
+    }
+    const end = await this.#settled();
+    disarmFailPoint(path);
+    assert.equal(end.node, scenario.ends === 'source' ? home.node : away, 'where it runs');
+    assertEnding(await moving, scenario);
+    await this.#assertNothingLeft(end);
+  }
+
+  /** The destination's agent is dead. */
+  async #withoutDestination(
+    scenario: Scenario,
+    home: SeenGuest,
+    moving: Promise<Ending>,
+  ): Promise<void> {
+    if (scenario.isUnknown) {
+      await this.#assertUnknown(home);
+      if (scenario.isClaimed) await this.#claim(home);
+      return;
+    }
+    if (scenario.ends === 'destination') return;
+    assertEnding(await moving, scenario);
+    await this.#until(async () => (await this.#stateOf(home)) === 'running', 'it goes on at home');
+    const account = await accountOf(home);
+    assert.ok(account !== null && account.longestGapUs < GAP_MS_MAX * 1000, 'hardly a gap');
+  }
+
+  async #assertUnknown(home: SeenGuest): Promise<void> {
+    const client = this.#client(home.node);
+    await this.#until(
+      async () => (await client.guests()).some(({ state }) => state === 'outcomeUnknown'),
+      'the source says that it does not know',
+    );
+    const migration = (await client.migrations()).find(({ phase }) => phase === 'outcomeUnknown');
+    assert.equal(migration?.error?.code, 'ERR_DWCP_OUTCOME_UNKNOWN');
+    assert.match(migration.error.hint ?? '', /dwcp vm claim vm --host-is-fenced/);
+    const untilMs = performance.now() + WATCH_MS;
+    while (performance.now() < untilMs) {
+      assert.equal(await this.#stateOf(home), 'frozen', 'it never resumes by itself');
+      await delay(POLL_MS);
+    }
+  }
+
+  /** Even an agent that starts over and over leaves it frozen; the operator's word wakes it. */
+  async #claim(home: SeenGuest): Promise<void> {
+    await this.#cluster.crash(home.node);
+    assert.equal(await this.#stateOf(home), 'frozen');
+    await this.#cluster.restart(home.node);
+    await this.#assertUnknown(home);
+    await this.#client(home.node).claim(GUEST);
+    await this.#until(async () => (await this.#stateOf(home)) === 'running', 'claimed, it runs');
+  }
+
+  /** Everybody is back and agrees: one guest, one process, one host that says so. */
+  async #settled(): Promise<SeenGuest> {
+    let seen: readonly SeenGuest[] = [];
+    let said: readonly string[] = [];
+    const isSettled = async (): Promise<boolean> => {
+      seen = await this.#census.take();
+      const lists = await Promise.all(
+        NODES.map(async (node) =>
+          (await this.#client(node).guests()).map((guest) => `${node} ${guest.state}`),
+        ),
+      );
+      said = lists.flat();
+      const [only] = seen;
+      return seen.length === 1 && said.length === 1 && said[0] === `${only?.node} running`;
+    };
+    await this.#until(
+      isSettled,
+      () => `one guest runs; seen ${JSON.stringify(seen)}, said ${said.join(', ')}`,
+    );
+    const [only] = seen;
+    assert.ok(only !== undefined);
+    await this.#assertWorks(only);
+    return only;
+  }
+
+  async #assertWorks(guest: SeenGuest): Promise<void> {
+    await this.#until(async () => {
+      const account = await accountOf(guest);
+      if (account === null) return false;
+      assert.ok(account.invariantHeld, 'the accounts add up, no operation is missing or doubled');
+      assert.ok(account.operations >= this.#operations, 'it never goes back');
+      const isProgress = account.operations > this.#operations;
+      this.#operations = account.operations;
+      return isProgress;
+    }, 'the guest works');
+    assert.equal(this.#splitBrain, null);
+  }
+
+  async #assertNothingLeft(end: SeenGuest): Promise<void> {
+    await this.#until(
+      () => {
+        const left = NODES.flatMap((node) => this.#records(node, 'fence', 'guest'));
+        return left.length === 1 && left[0] === `${end.node}/guest/${GUEST}`;
+      },
+      () =>
+        `no record is left behind: ${NODES.flatMap((node) => this.#records(node, 'fence', 'guest', 'decision'))}`,
+    );
+  }
+
+  #records(node: string, ...kinds: readonly string[]): readonly string[] {
+    return kinds.flatMap((kind) => {
+      try {
+        const names = readdirSync(join(this.#cluster.directory, node, 'data', kind));
+        return names.map((name) => `${node}/${kind}/${name}`);
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  async #stateOf(guest: SeenGuest): Promise<SeenGuest['state'] | 'gone'> {
+    const seen = await this.#census.take();
+    return seen.find(({ pid }) => pid === guest.pid)?.state ?? 'gone';
+  }
+
+  #migrate(from: string, to: string): Promise<Ending> {
+    return this.#client(from)
+      .migrate(GUEST, { to, maxBandwidth: PACE_BYTES_PER_SEC }, () => {})
+      .catch((error: unknown) => {
+        assert.ok(error instanceof DwcpError, String(error));
+        return error;
+      });
+  }
+
+  async #linked(from: string, to: string): Promise<void> {
+    await this.#until(async () => {
+      const { peers } = await this.#client(from).status();
+      return peers.some((peer) => peer.id === to && peer.connected);
+    }, `${from} finds ${to}`);
+  }
+
+  #client(node: string): AdminClient {
+    const client = this.#cluster.clients.get(node);
+    assert.ok(client !== undefined);
+    return client;
+  }
+
+  async #until(
+    holds: () => boolean | Promise<boolean>,
+    what: string | (() => string),
+  ): Promise<void> {
+    const untilMs = performance.now() + SETTLED_WITHIN_MS;
+    while (!(await holds())) {
+      assert.equal(this.#splitBrain, null);
+      if (performance.now() > untilMs) {
+        assert.fail(`not in time: ${typeof what === 'string' ? what : what()}`);
+      }
+      await delay(POLL_MS);
+    }
+  }
+
+  async #watch(): Promise<void> {
+    while (this.#isWatching) {
+      this.#splitBrain ??= await this.#census.splitBrain();
+      await delay(POLL_MS);
+    }
+  }
+}
+
+function failPointFile(directory: string, node: string): string {
+  return join(directory, `${node}.fail-point`);
+}
+
+function assertEnding(ending: Ending, { action, ends, isClaimed, victim }: Scenario): void {
+  if (!(ending instanceof DwcpError)) {
+    assert.equal(ends, 'destination', 'a receipt says where the guest is');
+    return;
+  }
+  // Whoever asked the killed source hears no more than that nobody answers.
+  if (action === 'kill' && (victim === 'source' || isClaimed)) return;
+  assert.equal(ends, 'source', `an error says where the guest is: ${describe(ending)}`);
+  assert.equal(ending.code, 'ERR_DWCP_PEER_UNREACHABLE', describe(ending));
+  assert.ok(ending.hint !== null, 'it says what to do');
+}
+
+function describe(ending: Ending | null): string {
+  if (!(ending instanceof DwcpError)) return JSON.stringify(ending);
+  return `${ending.code} ${ending.message} (${ending.hint})`;
+}
