@@ -96,7 +96,7 @@ class QemuHypervisor implements Hypervisor {
         const message = `QEMU of "${reference.name}" (pid ${reference.pid}) is gone`;
         throw new DwcpError('ERR_DWCP_GUEST_FAILED', message);
       }
-      return new QemuGuest({ reference, ...found });
+      return new QemuGuest({ reference, ...found, qmp: null });
     }, done);
   }
 
@@ -162,11 +162,14 @@ interface Managed {
 async function manage(managed: Managed): Promise<QemuGuest> {
   const { name, runDirectory, qmpPath, process, args, sharedDisks } = managed;
   const qmp = await openQmp({ path: qmpPath, onEvent: () => {}, onClose: () => {} });
-  const { memoryBytes, machine } = await describeMachine(qmp).finally(() => qmp.close());
+  const { memoryBytes, machine } = await describeMachine(qmp).catch((error: unknown) => {
+    qmp.close();
+    throw error;
+  });
   const record = { qmpPath, memoryBytes, machine, args, sharedDisks };
   writeRecord(runDirectory, record);
   const reference: GuestReference = { kind: 'qemu', name, ...process, socketPath: qmpPath };
-  return new QemuGuest({ reference, record, runDirectory });
+  return new QemuGuest({ reference, record, runDirectory, qmp });
 }
 
 function running(qmpPath: string): Pick<Managed, 'qmpPath' | 'process' | 'args'> {

@@ -17,13 +17,15 @@ import { memoryFile, PAGE_BYTES } from './memory.ts';
 import { endMigration, isRunning } from './migrate.ts';
 import { openQemuOutgoing } from './outgoing.ts';
 import { checkDisks } from './preflight.ts';
-import type { Qmp, QmpEvent } from './qmp.ts';
+import type { Qmp, QmpEvent, QmpListener } from './qmp.ts';
 import { type QemuRecord, removeRunDirectory } from './run-directory.ts';
 
 export interface QemuGuestParts {
   readonly reference: GuestReference;
   readonly record: QemuRecord;
   readonly runDirectory: string;
+  /** Null when nobody is connected yet. */
+  readonly qmp: Qmp | null;
 }
 
 export class QemuGuest implements Guest {
@@ -31,16 +33,22 @@ export class QemuGuest implements Guest {
   readonly description: GuestDescription;
   readonly runDirectory: string;
   readonly #record: QemuRecord;
-  #qmp: Promise<Qmp> | null = null;
+  readonly #listener: QmpListener = {
+    onEvent: (event) => this.#onEvent(event),
+    onClose: () => this.#disconnected(),
+  };
+  #qmp: Promise<Qmp> | null;
   #onExit: (error: DwcpError | null) => void = () => {};
   #onEvent: (event: QmpEvent) => void = () => {};
   #isKilled = false;
   #isDetached = false;
 
-  constructor({ reference, record, runDirectory }: QemuGuestParts) {
+  constructor({ reference, record, runDirectory, qmp }: QemuGuestParts) {
     this.reference = reference;
     this.runDirectory = runDirectory;
     this.#record = record;
+    qmp?.subscribe(this.#listener);
+    this.#qmp = qmp === null ? null : Promise.resolve(qmp);
     this.description = {
       kind: 'qemu',
       name: reference.name,
@@ -62,11 +70,7 @@ export class QemuGuest implements Guest {
   /** The one connection that QEMU allows; a frozen process does not answer a new one. */
   qmp(): Promise<Qmp> {
     if (this.#qmp !== null) return this.#qmp;
-    const opening = openQmp({
-      path: this.reference.socketPath,
-      onEvent: (event) => this.#onEvent(event),
-      onClose: () => this.#disconnected(),
-    });
+    const opening = openQmp({ path: this.reference.socketPath, ...this.#listener });
     this.#qmp = opening;
     opening.catch(() => {
       this.#qmp = null;

@@ -32,6 +32,11 @@ import type { Qmp, QmpEvent } from './qmp.ts';
 /** Bytes on their way count as sent to QEMU; more of them would make it misjudge the downtime. */
 const WINDOW_BYTES = 8 * 2 ** 20;
 const SAMPLE_INTERVAL_MS = 100;
+/**
+ * QEMU switches by itself as soon as what is left fits its limit, so given the whole budget it spends
+ * it. Under this one it goes on with its passes until the session, which knows the rates, says stop.
+ */
+const OWN_SWITCH_LIMIT_MS = 5;
 /** QEMU's largest: once we stopped the guest, nothing holds the last pass back. */
 const UNLIMITED_DOWNTIME_MS = 2_000_000;
 
@@ -54,7 +59,7 @@ export function openQemuOutgoing(
     await qmp.ask('migrate-set-parameters', {
       // The link's bucket and window hold QEMU back; a second limit would only hide the first.
       'max-bandwidth': 0,
-      'downtime-limit': Math.max(1, Math.round(options.maxDowntimeMs)),
+      'downtime-limit': OWN_SWITCH_LIMIT_MS,
     });
     return new QemuOutgoing(guest, qmp, await isRunning(qmp), options);
   }, done);

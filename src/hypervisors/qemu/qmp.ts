@@ -10,11 +10,14 @@ export interface QmpEvent {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-export interface QmpOptions {
-  readonly path: string;
+export interface QmpListener {
   readonly onEvent: (event: QmpEvent) => void;
   /** Once, when the socket closed after it was opened. */
   readonly onClose: (error: DwcpError) => void;
+}
+
+export interface QmpOptions extends QmpListener {
+  readonly path: string;
 }
 
 /** `query-qmp-schema` is about 250 KiB; nothing we ask for comes near. */
@@ -30,7 +33,8 @@ interface Pending {
 
 export class Qmp {
   private readonly socket: Socket;
-  private readonly options: QmpOptions;
+  private readonly path: string;
+  private listener: QmpListener;
   private readonly pending = new Map<number, Pending>();
   private nextId = 1;
   private text = '';
@@ -44,7 +48,8 @@ export class Qmp {
   }
 
   private constructor(options: QmpOptions, done: Completion<Qmp>) {
-    this.options = options;
+    this.path = options.path;
+    this.listener = options;
     this.opening = done;
     this.openTimer = setTimeout(
       () => this.fail(timedOut('the greeting', options.path)),
@@ -55,6 +60,11 @@ export class Qmp {
     this.socket.on('data', (text: string) => this.receive(text));
     this.socket.on('error', (cause) => this.fail(lost(options.path, cause)));
     this.socket.on('close', () => this.fail(lost(options.path, undefined)));
+  }
+
+  /** Hands the connection on: QEMU takes one at a time, and a second may meet the end of the first. */
+  subscribe(listener: QmpListener): void {
+    this.listener = listener;
   }
 
   execute(
@@ -71,7 +81,7 @@ export class Qmp {
     this.nextId += 1;
     const timer = setTimeout(() => {
       this.pending.delete(id);
-      done(failed(timedOut(command, this.options.path)));
+      done(failed(timedOut(command, this.path)));
     }, TIMEOUT_MS);
     this.pending.set(id, { command, done, timer });
     this.socket.write(`${JSON.stringify({ execute: command, arguments: options, id })}\r\n`);
@@ -88,7 +98,7 @@ export class Qmp {
 
   /** QEMU lives on. Idempotent; `onClose` is not called for it. */
   close(): void {
-    this.end(new DwcpError('ERR_DWCP_CLOSED', `${this.options.path} was closed by us`));
+    this.end(new DwcpError('ERR_DWCP_CLOSED', `${this.path} was closed by us`));
   }
 
   private receive(text: string): void {
@@ -107,7 +117,7 @@ export class Qmp {
     else if ('QMP' in message) this.greet();
     else if (typeof message['event'] === 'string') {
       const data = message['data'];
-      this.options.onEvent({ name: message['event'], data: isObject(data) ? data : {} });
+      this.listener.onEvent({ name: message['event'], data: isObject(data) ? data : {} });
     } else this.answer(message);
   }
 
@@ -137,7 +147,7 @@ export class Qmp {
     const opening = this.opening;
     this.opening = null;
     this.end(error);
-    if (opening === null) this.options.onClose(error);
+    if (opening === null) this.listener.onClose(error);
     else opening(failed(error));
   }
 
