@@ -65,7 +65,15 @@ void Deliver(Napi::Env env, Napi::Function listener, Engine* engine) {
     object.Set("challenge", Bytes(env, event.challenge));
     batch.Set(i, object);
   }
-  if (events.size() > 0) listener.Call({batch});
+  if (events.empty()) return;
+  listener.Call({batch});
+  // What came back over carried streams waits for us: its reader may go on.
+  Engine::Guard guard(engine);
+  for (const Event& event : events) {
+    if (std::strcmp(event.type, "return") != 0) continue;
+    auto* receiver = dynamic_cast<ByteReceiver*>(engine->receiver(event.id));
+    if (receiver != nullptr) receiver->ReturnTaken(event.bytes.size());
+  }
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ class ReceiveCoreWrap : public Napi::ObjectWrap<ReceiveCoreWrap> {
         return actions;
       }
     }
-    const Offer offer = core_.Offered(seq);
+    const Offer offer = core_.Offered(seq, Field(event, "bytes"));
     if (offer == Offer::kImpossible) {
       push(Action(env, "refuse"));
       return actions;
@@ -128,7 +128,7 @@ class ReceiveCoreWrap : public Napi::ObjectWrap<ReceiveCoreWrap> {
         action.Set("page", Number(env, page));
         push(action);
       }
-      core_.Landed(seq, Field(event, "bytes"));
+      core_.Landed(seq);
     }
     push(Ack(env));
     return actions;

@@ -16,6 +16,8 @@ namespace {
 
 constexpr size_t kReturnBytesMax = 1 << 20;
 constexpr size_t kReturnPieceBytes = 64 * 1024;
+// On the way to JavaScript; then the local side has to wait.
+constexpr size_t kReturnUntakenBytesMax = 4 * kReturnPieceBytes;
 
 }  // namespace
 
@@ -196,7 +198,7 @@ void ByteReceiver::Flush() {
       continue;
     }
     if (slot->end) shutdown(local_->fd(), SHUT_WR);
-    core_.Landed(seq, kHeaderBytes + uint64_t{slot->payload_bytes});
+    core_.Landed(seq);
     link_->pool().Give(slot);
     slot = nullptr;
     write_offset_ = 0;
@@ -220,6 +222,8 @@ void ByteReceiver::ReadReturn() {
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got > 0) {
     piece.resize(static_cast<size_t>(got));
+    return_untaken_bytes_ += piece.size();
+    if (return_untaken_bytes_ >= kReturnUntakenBytesMax) local_->Watch(EPOLLIN, false);
     link_->engine()->Emit(Event{"return", handle_, "", "", 0, std::move(piece), {}});
     return;
   }
@@ -230,6 +234,12 @@ void ByteReceiver::ReadReturn() {
     return;
   }
   link_->engine()->Emit(Event{"localClosed", handle_, "", "", 0, {}, {}});
+}
+
+void ByteReceiver::ReturnTaken(size_t bytes) {
+  return_untaken_bytes_ -= bytes;
+  if (failed_ || return_ended_) return;
+  local_->Watch(EPOLLIN, return_untaken_bytes_ < kReturnUntakenBytesMax);
 }
 
 void ByteReceiver::Fail(const std::string& code, const std::string& message) {

@@ -73,7 +73,10 @@ class Listener final : public Pollable {
         continue;
       }
       // Out of descriptors: rest until the next tick instead of spinning on a ready listener.
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) Rest(true);
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        engine_->Refused("ERR_DWCP_LIMIT", "no descriptor is left to accept a bulk stream", errno);
+        Rest(true);
+      }
       return;
     }
   }
@@ -169,6 +172,24 @@ void Engine::Tick(uint64_t now_us) {
                   ETIMEDOUT);
   }
   for (auto& listener : listeners_) static_cast<Listener*>(listener.get())->Rest(false);
+  TellRefusals(now_us);
+}
+
+void Engine::Refused(const std::string& code, const std::string& message, int error_number) {
+  Refusals& refusals = refusals_[code];
+  refusals.untold++;
+  refusals.message = message;
+  refusals.error_number = error_number;
+  TellRefusals(NowUs());
+}
+
+void Engine::TellRefusals(uint64_t now_us) {
+  for (auto& [code, refusals] : refusals_) {
+    if (refusals.untold == 0 || now_us - refusals.told_us < kRefusalsGatheredUs) continue;
+    Emit(Event{"refused", refusals.untold, code, refusals.message, refusals.error_number, {}, {}});
+    refusals.told_us = now_us;
+    refusals.untold = 0;
+  }
 }
 
 int Engine::Listen(const std::string& host, int port) {
@@ -192,12 +213,17 @@ int Engine::Listen(const std::string& host, int port) {
 
 void Engine::Accepted(int fd, const std::string& remote) {
   size_t unjoined = 0;
+  Stream* oldest = nullptr;
   for (auto& entry : streams_) {
-    if (!entry.second->dialled() && entry.second->state() != Stream::State::kAttached) unjoined++;
+    Stream* stream = entry.second.get();
+    if (stream->dialled() || stream->state() == Stream::State::kAttached) continue;
+    if (oldest == nullptr) oldest = stream;
+    unjoined++;
   }
+  // The oldest had the most time to join; refusing the new one would lock everybody out instead.
   if (unjoined >= kUnjoinedMax) {
-    close(fd);
-    return;
+    oldest->Close("ERR_DWCP_LIMIT",
+                  "too many connections that do not join, one from " + oldest->remote());
   }
   const int id = next_id_++;
   auto stream = std::make_unique<Stream>(this, id, fd, false, remote, NowUs() + kJoinTimeoutUs);
@@ -314,6 +340,11 @@ void Engine::Emit(Event event) {
     events_.push_back(std::move(event));
   }
   if (first) notify_();
+}
+
+bool Engine::Backlogged() {
+  std::lock_guard<std::mutex> lock(event_mutex_);
+  return events_.size() >= kEventsMax;
 }
 
 std::vector<Event> Engine::TakeEvents() {

@@ -20,8 +20,12 @@ namespace dwcp {
 
 constexpr size_t kUnjoinedMax = 1024;
 constexpr uint64_t kJoinTimeoutUs = 5000000;
+// Refused strangers are told one by one at first, then gathered for this long.
+constexpr uint64_t kRefusalsGatheredUs = 1000000;
+// While JavaScript is this far behind, nobody new may join.
+constexpr size_t kEventsMax = 8192;
 
-// What JavaScript hears. `id` is a stream or transfer handle, by type.
+// What JavaScript hears. `id` is a stream or transfer handle, or a number of connections, by type.
 struct Event {
   const char* type;
   int id;
@@ -77,6 +81,9 @@ class Engine {
   // For the engine's own parts, on whichever thread holds the mutex.
   void Emit(Event event);
   void Accepted(int fd, const std::string& remote);
+  // A connection that JavaScript never heard of ended with an error: told, but never as a flood.
+  void Refused(const std::string& code, const std::string& message, int error_number);
+  bool Backlogged();
   void Retire(int stream_id);
   // Frees `object` once no event of this epoll round can name it.
   void Bury(std::unique_ptr<Pollable> object) { graveyard_.push_back(std::move(object)); }
@@ -87,6 +94,7 @@ class Engine {
  private:
   void Run();
   void Tick(uint64_t now_us);
+  void TellRefusals(uint64_t now_us);
   int TimeoutMs(uint64_t now_us);
   void Wake();
 
@@ -105,6 +113,13 @@ class Engine {
   std::map<int, std::unique_ptr<Link>> links_;
   std::unordered_map<int, std::pair<Sender*, int>> senders_;
   std::unordered_map<int, std::pair<Receiver*, int>> receivers_;
+  struct Refusals {
+    uint64_t told_us = 0;
+    int untold = 0;
+    int error_number = 0;
+    std::string message;
+  };
+  std::map<std::string, Refusals> refusals_;  // by code
   std::vector<std::unique_ptr<Pollable>> graveyard_;
   std::vector<PageDigest> digest_scratch_;
   std::mutex event_mutex_;

@@ -8,6 +8,7 @@
 namespace dwcp {
 namespace {
 
+constexpr size_t kCheckOffset = 6;
 constexpr size_t kTagOffset = 44;
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are copied as they lie in memory");
@@ -22,6 +23,13 @@ T Get(const uint8_t* in, size_t offset) {
   T value;
   std::memcpy(&value, in + offset, sizeof value);
   return value;
+}
+
+// CRC32C of all but the tag, folded to 16 bits: every single flipped bit shows.
+uint16_t HeaderCheck(const uint8_t* header) {
+  const uint32_t crc = Crc32c(Crc32c(0, header, kCheckOffset), header + kCheckOffset + 2,
+                              kTagOffset - kCheckOffset - 2);
+  return static_cast<uint16_t>(crc ^ (crc >> 16));
 }
 
 FrameError CheckChunk(const FrameHeader& h) {
@@ -67,6 +75,8 @@ const char* FrameErrorText(FrameError error) {
       return "wrong magic";
     case FrameError::kVersion:
       return "unknown frame version";
+    case FrameError::kCheck:
+      return "the header failed its check";
     case FrameError::kType:
       return "frame type not allowed here";
     case FrameError::kLength:
@@ -97,12 +107,14 @@ void WriteHeader(uint8_t* out, const FrameHeader& h) {
     Put<uint32_t>(out, 40, h.encoded_bytes);
   }
   Put<uint32_t>(out, kTagOffset, h.tag);
+  PatchCheck(out);
 }
 
 FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
   if (Get<uint32_t>(in, 0) != kFrameMagic) return FrameError::kMagic;
   if (in[4] != kFrameVersion) return FrameError::kVersion;
-  if (in[5] < 1 || in[5] > 7 || in[6] != 0 || in[7] != 0) return FrameError::kType;
+  if (Get<uint16_t>(in, kCheckOffset) != HeaderCheck(in)) return FrameError::kCheck;
+  if (in[5] < 1 || in[5] > 7) return FrameError::kType;
   *h = FrameHeader{};
   h->type = static_cast<FrameType>(in[5]);
   h->body_bytes = Get<uint32_t>(in, 8);
@@ -123,9 +135,14 @@ FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
 
 FrameError CheckMap(const FrameHeader& h, const MapEntry* map, uint64_t page_count) {
   uint64_t payload_bytes = 0;
+  uint64_t next_page = 0;
+  uint64_t pages = 0;
   for (uint32_t i = 0; i < h.map_entries; i++) {
     const uint64_t count = map[i].count();
-    if (count == 0 || map[i].first_page + count > page_count) return FrameError::kMap;
+    if (count == 0 || map[i].first_page < next_page) return FrameError::kMap;
+    next_page = map[i].first_page + count;
+    pages += count;
+    if (next_page > page_count || pages > kPagesPerChunkMax) return FrameError::kMap;
     if (!map[i].zero()) payload_bytes += count * kPageBytes;
   }
   return payload_bytes == h.raw_bytes ? FrameError::kNone : FrameError::kMap;
@@ -135,6 +152,8 @@ uint32_t HeaderCrc(const uint8_t* header) {
   const uint8_t zeros[4] = {0, 0, 0, 0};
   return Crc32c(Crc32c(0, header, kTagOffset), zeros, sizeof zeros);
 }
+
+void PatchCheck(uint8_t* header) { Put<uint16_t>(header, kCheckOffset, HeaderCheck(header)); }
 
 void PatchTag(uint8_t* header, uint32_t tag) { Put<uint32_t>(header, kTagOffset, tag); }
 

@@ -17,6 +17,9 @@ constexpr uint32_t kChunkBytesMax = 16u << 20;
 // How far beyond the cumulative acknowledgement a sequence may be; the size of the ack bitmap.
 constexpr uint32_t kOutstandingMax = 1024;
 constexpr uint32_t kAckBytesMax = kOutstandingMax / 8;
+// Looking at zero pages costs time but no payload, so a chunk's pages are bounded apart from its
+// bytes.
+constexpr uint32_t kPagesPerChunkMax = 16384;
 constexpr uint64_t kChunkFrameOverhead = kHeaderBytes + kMapBytesMax;
 
 enum class FrameType : uint8_t {
@@ -53,16 +56,19 @@ struct MapEntry {
   bool zero() const { return (count_and_zero >> 31) != 0; }
 };
 
-enum class FrameError { kNone, kMagic, kVersion, kType, kLength, kName, kMap };
+enum class FrameError { kNone, kMagic, kVersion, kCheck, kType, kLength, kName, kMap };
 const char* FrameErrorText(FrameError error);
 
 void WriteHeader(uint8_t* out, const FrameHeader& header);
 // Reads and checks everything that a header alone can tell.
 FrameError ReadHeader(const uint8_t* in, FrameHeader* out);
-// Runs inside `page_count`, none empty, payload length equal to what the header said.
+// Ascending runs inside `page_count`, none empty, payload length equal to what the header said.
 FrameError CheckMap(const FrameHeader& header, const MapEntry* map, uint64_t page_count);
 // CRC of the header as it stands at `header`, with its tag taken as zero.
 uint32_t HeaderCrc(const uint8_t* header);
 void PatchTag(uint8_t* header, uint32_t tag);
+// The header has a check of its own: a length that was hit on the way would otherwise make us wait
+// for a body that nobody sends. WriteHeader does this, too.
+void PatchCheck(uint8_t* header);
 
 }  // namespace dwcp

@@ -51,13 +51,16 @@ bool SendCore::Release(uint64_t seq) {
   return true;
 }
 
-Offer ReceiveCore::Offered(uint64_t seq) {
+Offer ReceiveCore::Offered(uint64_t seq, uint64_t bytes) {
   if (seq == 0) return Offer::kImpossible;
   if (seq <= cumulative_) return Offer::kDuplicate;
   if (seq > cumulative_ + kOutstandingMax) return Offer::kImpossible;
   Slot& slot = slots_[seq % kOutstandingMax];
   if (slot.state != State::kAbsent) return Offer::kDuplicate;
-  slot.state = State::kHeld;
+  // The one after the cumulative is always admissible; the others fit together into the window.
+  if (seq != cumulative_ + 1 && beyond_bytes_ + bytes > window_bytes_) return Offer::kImpossible;
+  slot = Slot{bytes, State::kHeld};
+  beyond_bytes_ += bytes;
   return Offer::kNew;
 }
 
@@ -67,12 +70,14 @@ bool ReceiveCore::AdmitPage(uint64_t page, uint64_t seq) {
   return true;
 }
 
-void ReceiveCore::Landed(uint64_t seq, uint64_t bytes) {
-  slots_[seq % kOutstandingMax] = Slot{bytes, State::kLanded};
+void ReceiveCore::Landed(uint64_t seq) {
+  slots_[seq % kOutstandingMax].state = State::kLanded;
   highest_ = std::max(highest_, seq);
   while (slots_[(cumulative_ + 1) % kOutstandingMax].state == State::kLanded) {
     cumulative_++;
-    landed_bytes_ += slots_[cumulative_ % kOutstandingMax].bytes;
+    const uint64_t bytes = slots_[cumulative_ % kOutstandingMax].bytes;
+    landed_bytes_ += bytes;
+    beyond_bytes_ -= bytes;
     slots_[cumulative_ % kOutstandingMax] = Slot{};
   }
 }

@@ -70,12 +70,13 @@ class ReceiveCore {
   ReceiveCore(uint64_t window_bytes, uint64_t page_count)
       : window_bytes_(window_bytes), versions_(page_count, 0) {}
 
-  // A verified chunk is here. kNew claims the sequence: it must be landed.
-  Offer Offered(uint64_t seq);
+  // A verified chunk is here. kNew claims the sequence: it must be landed. What was sent beyond the
+  // credit we gave is impossible, so that a peer cannot make us hold more than the window.
+  Offer Offered(uint64_t seq, uint64_t bytes);
   // May this page of this chunk be written? An older or equal chunk never touches a page.
   bool AdmitPage(uint64_t page, uint64_t seq);
   // The chunk is in its place: it counts as acknowledged and frees its credit.
-  void Landed(uint64_t seq, uint64_t bytes);
+  void Landed(uint64_t seq);
   void Describe(AckState* ack) const;
   uint64_t cumulative() const { return cumulative_; }
 
@@ -89,6 +90,7 @@ class ReceiveCore {
   uint64_t window_bytes_;
   uint64_t cumulative_ = 0;
   uint64_t landed_bytes_ = 0;
+  uint64_t beyond_bytes_ = 0;  // held or landed out of order
   uint64_t highest_ = 0;
   std::array<Slot, kOutstandingMax> slots_{};
   std::vector<uint64_t> versions_;

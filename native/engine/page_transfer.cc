@@ -157,7 +157,7 @@ bool PageReceiver::Take(const FrameHeader& header, Buffer* buffer, const PageDig
     }
   }
   counters_.landed_bytes += header.raw_bytes;
-  core_.Landed(header.seq, kHeaderBytes + uint64_t{header.body_bytes});
+  core_.Landed(header.seq);
   return false;
 }
 

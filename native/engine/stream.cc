@@ -16,6 +16,7 @@
 namespace dwcp {
 namespace {
 
+constexpr unsigned kUnreadTimeoutMs = 15000;
 constexpr int kFramesPerTurn = 4;  // then the next socket has its turn
 
 }  // namespace
@@ -30,6 +31,9 @@ Stream::Stream(Engine* engine, int id, int fd, bool dialled, std::string remote,
       state_(dialled ? State::kConnecting : State::kJoining) {
   const int one = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  // A peer that stopped reading, or is gone without a word, ends the stream: its chunks go to
+  // others.
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnreadTimeoutMs, sizeof kUnreadTimeoutMs);
   Open(fd, dialled ? kOut : kIn);
   if (dialled) return;
   if (getrandom(challenge_.data(), challenge_.size(), 0) != kChallengeBytes) {
@@ -108,12 +112,20 @@ void Stream::Close(const std::string& code, const std::string& message, int erro
   }
   if (dialled_ || announced_) {
     engine_->Emit(Event{"closed", id_, code, message, error_number, {}, {}});
+  } else if (!code.empty()) {
+    engine_->Refused(code, message, error_number);
   }
   engine_->Retire(id_);
 }
 
 bool Stream::Refuse(const char* what) {
   Close("ERR_DWCP_PROTOCOL", std::string("bulk stream from ") + remote_ + ": " + what);
+  return false;
+}
+
+bool Stream::Corrupt(const std::string& message) {
+  if (link_ != nullptr) link_->counters().chunks_corrupt++;
+  Close("ERR_DWCP_CORRUPT", message);
   return false;
 }
 
@@ -201,6 +213,9 @@ void Stream::Read() {
 
 bool Stream::OnHeader() {
   const FrameError error = ReadHeader(header_, &frame_);
+  if (error == FrameError::kCheck) {
+    return Corrupt("the header of a frame from " + remote_ + " failed its check");
+  }
   if (error != FrameError::kNone) return Refuse(FrameErrorText(error));
   const bool attached_type = frame_.type == FrameType::kChunkPages ||
                              frame_.type == FrameType::kChunkBytes ||
@@ -224,9 +239,7 @@ bool Stream::OnBody() {
   if (rx_ != nullptr) return OnChunk();
   const uint32_t crc = Crc32c(HeaderCrc(header_), small_, frame_.body_bytes);
   if (crc != frame_.tag) {
-    if (link_ != nullptr) link_->counters().chunks_corrupt++;
-    Close("ERR_DWCP_CORRUPT", "a frame from " + remote_ + " failed its checksum");
-    return false;
+    return Corrupt("a frame from " + remote_ + " failed its checksum");
   }
   if (state_ == State::kJoining) return OnJoinFrame();
   if (frame_.type == FrameType::kAck) return OnAckFrame();
@@ -253,6 +266,10 @@ bool Stream::OnJoinFrame() {
     return Refuse(FrameErrorText(FrameError::kType));
   }
   if (!dialled_) {
+    if (engine_->Backlogged()) {
+      Close("ERR_DWCP_LIMIT", "this node is too busy for the bulk stream from " + remote_);
+      return false;
+    }
     announced_ = true;
     engine_->Emit(Event{"accepted", id_, "", remote_, 0, {}, {}});
   }
@@ -299,10 +316,8 @@ bool Stream::OnChunk() {
   }
   BufferPool& pool = link_->pool();
   if (crc != frame_.tag) {
-    counters.chunks_corrupt++;
     pool.Give(buffer);
-    Close("ERR_DWCP_CORRUPT", "a chunk from " + remote_ + " failed its checksum");
-    return false;
+    return Corrupt("a chunk from " + remote_ + " failed its checksum");
   }
   Receiver* receiver = link_->FindReceiver(frame_.transfer_id, frame_.epoch);
   if (receiver == nullptr) {
@@ -320,13 +335,13 @@ bool Stream::OnChunk() {
     pool.Give(buffer);
     return Refuse(wrong);
   }
-  const Offer offer = receiver->core().Offered(frame_.seq);
+  const Offer offer = receiver->core().Offered(frame_.seq, kHeaderBytes + frame_.body_bytes);
   if (offer == Offer::kNew) {
     counters.chunks_landed++;
     if (!receiver->Take(frame_, buffer, digests)) pool.Give(buffer);
   } else {
     pool.Give(buffer);
-    if (offer == Offer::kImpossible) return Refuse(FrameErrorText(FrameError::kName));
+    if (offer == Offer::kImpossible) return Refuse("sequence or credit exceeded");
     counters.chunks_duplicate++;
   }
   link_->AckChanged(receiver);

@@ -50,6 +50,7 @@ class Stream final : public Pollable {
   bool OnAckFrame();
   bool OnChunk();
   bool Refuse(const char* what);
+  bool Corrupt(const std::string& message);
   void QueueFrame(FrameHeader header, const uint8_t* body);
   void FinishChunk();
   void DropBuffers();

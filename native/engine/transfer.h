@@ -201,6 +201,8 @@ class ByteReceiver final : public Receiver {
   const char* Check(const FrameHeader& header, Buffer* buffer) override;
   bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) override;
   void Fail(const std::string& code, const std::string& message) override;
+  // JavaScript has dealt with this much of what came back: more may be read.
+  void ReturnTaken(size_t bytes);
 
  private:
   void OnLocal(uint32_t events);
@@ -211,6 +213,7 @@ class ByteReceiver final : public Receiver {
   std::array<Buffer*, kOutstandingMax> held_{};  // by sequence, until written in order
   size_t write_offset_ = 0;
   bool return_ended_ = false;
+  size_t return_untaken_bytes_ = 0;
 };
 
 }  // namespace dwcp

@@ -51,14 +51,23 @@ export type ControlEvent =
 // ---- bulk ---------------------------------------------------------------------------------------
 
 export interface BulkTransport {
+  /** `onRefused` hears of connections that ended before they joined: strangers, scanners, floods. */
   listen(
     address: HostPort,
     onStream: (stream: BulkStream) => void,
+    onRefused?: (refused: RefusedConnections) => void,
   ): Outcome<{ readonly port: number }>;
   dial(options: BulkDialOptions): BulkStream;
   openLink(options: BulkLinkOptions): BulkLink;
   /** Stops threads, closes sockets, frees staging. Idempotent. */
   close(): void;
+}
+
+/** At most one report per code and second, so that a flood of connections is no flood of reports. */
+export interface RefusedConnections {
+  /** How many this report stands for; the error is that of the last one. */
+  readonly count: number;
+  readonly error: DwcpError;
 }
 
 export type CongestionControl = 'cubic' | 'reno' | 'bbr';

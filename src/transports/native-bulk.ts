@@ -2,7 +2,7 @@
  * The real twin of `BulkTransport`: one native engine, whose events are dealt out here by handle.
  * Names and errno of the native side become `DwcpError` in this file and nowhere else.
  */
-import { type EngineEvent, NativeEngine } from '../native-engine.ts';
+import { type EngineEvent, NativeEngine } from '../native.ts';
 import type { PageSet } from '../ports/memory.ts';
 import type {
   BulkDialOptions,
@@ -27,6 +27,7 @@ import type {
   PageSender,
   PageSendOptions,
   ReceiveEvent,
+  RefusedConnections,
   SendEvent,
   TcpInfo,
 } from '../ports/transport.ts';
@@ -48,15 +49,20 @@ class NativeBulkTransport implements BulkTransport {
   readonly #streams = new Map<number, NativeBulkStream>();
   readonly #transfers = new Map<number, Listener<EngineEvent>>();
   #onStream: Listener<BulkStream> = () => {};
+  #onRefused: Listener<RefusedConnections> = () => {};
   #closed = false;
 
   constructor() {
     this.#engine = new NativeEngine((events) => {
-      for (const event of events) this.#deal(event);
+      for (const event of events) this.#dealSafely(event);
     });
   }
 
-  listen(address: HostPort, onStream: Listener<BulkStream>): Outcome<{ readonly port: number }> {
+  listen(
+    address: HostPort,
+    onStream: Listener<BulkStream>,
+    onRefused: Listener<RefusedConnections> = () => {},
+  ): Outcome<{ readonly port: number }> {
     const port = this.#engine.listen(address.host, address.port);
     if (typeof port === 'string') {
       return failed(
@@ -67,6 +73,7 @@ class NativeBulkTransport implements BulkTransport {
       );
     }
     this.#onStream = onStream;
+    this.#onRefused = onRefused;
     return succeeded({ port });
   }
 
@@ -115,6 +122,17 @@ class NativeBulkTransport implements BulkTransport {
     this.#engine.close();
   }
 
+  /** A listener that throws is a bug of its owner: it is raised, but costs nobody else their event. */
+  #dealSafely(event: EngineEvent): void {
+    try {
+      this.#deal(event);
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
+  }
+
   #deal(event: EngineEvent): void {
     switch (event.type) {
       case 'accepted': {
@@ -123,6 +141,9 @@ class NativeBulkTransport implements BulkTransport {
         this.#onStream(stream);
         return;
       }
+      case 'refused':
+        this.#onRefused({ count: event.id, error: errorOf(event) });
+        return;
       case 'challenge':
         this.#streams.get(event.id)?.deliver({
           type: 'challenge',

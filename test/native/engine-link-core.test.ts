@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type LinkAction, LinkReceiveCore, LinkSendCore } from '../../src/native-engine.ts';
+import { type LinkAction, LinkReceiveCore, LinkSendCore } from '../../src/native.ts';
 
 const CHUNK_BYTES = 100;
 const WINDOW_BYTES = 450;

@@ -32,11 +32,10 @@ export function purityProblems(file: SourceFile): string[] {
 }
 
 export function nativeBoundaryProblems(file: SourceFile): string[] {
-  // Memory and engine share the boundary, a file each.
-  if (/^src\/native(?:-engine)?\.ts$/.test(file.path)) return [];
+  if (file.path === 'src/native/addon.ts') return [];
   const mentions = [...file.imports.map(({ specifier }) => specifier), ...stringsOf(file)];
   return mentions.some((text) => /\.node$/.test(text))
-    ? [`${file.path}: only src/native.ts and src/native-engine.ts load the addon`]
+    ? [`${file.path}: only src/native/addon.ts loads the addon`]
     : [];
 }
 

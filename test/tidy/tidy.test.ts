@@ -114,11 +114,12 @@ describe('protocol cores', () => {
 });
 
 describe('every file', () => {
-  it('leaves the addon to src/native.ts', () => {
+  it('leaves the addon to src/native/addon.ts', () => {
     assertClean(nativeBoundaryProblems, product);
     const load = "const addon = require('../native/build/Release/dwcp.node');";
     assertRefused(nativeBoundaryProblems, 'src/actors/a.ts', [load]);
-    assertAllowed(nativeBoundaryProblems, 'src/native.ts', [load]);
+    assertRefused(nativeBoundaryProblems, 'src/native.ts', [load]);
+    assertAllowed(nativeBoundaryProblems, 'src/native/addon.ts', [load]);
   });
 
   it('is short enough to be read', () => {

@@ -1,12 +1,12 @@
-/** The addon's bulk engine as it is: integers, plain objects and errno names. See `native/binding/engine_wrap.h`. */
-import { createRequire } from 'node:module';
-import type { PageSet, Region } from './ports/memory.ts';
+/** The bulk engine as the addon has it: integers, plain objects and errno names. See `native/binding/engine_wrap.h`. */
+import type { PageSet, Region } from '../ports/memory.ts';
 import type {
   BulkLinkCounters,
   PageReceiveCounters,
   PageSendCounters,
   TcpInfo,
-} from './ports/transport.ts';
+} from '../ports/transport.ts';
+import { addon } from './addon.ts';
 
 /** A handle above 0, or the errno name of why there is none. */
 type HandleOrErrno = number | string;
@@ -14,6 +14,7 @@ type HandleOrErrno = number | string;
 export interface EngineEvent {
   readonly type:
     | 'accepted'
+    | 'refused'
     | 'challenge'
     | 'join'
     | 'closed'
@@ -24,7 +25,7 @@ export interface EngineEvent {
     | 'localClosed'
     | 'drained'
     | 'return';
-  /** Of the stream, or of the transfer. */
+  /** Of the stream, or of the transfer; `refused`: how many connections. */
   readonly id: number;
   readonly code: string;
   readonly message: string;
@@ -93,13 +94,11 @@ export interface LinkAction {
   readonly landed?: readonly number[];
 }
 
-interface EngineAddon {
+export interface EngineAddon {
   readonly Engine: new (onEvents: (events: readonly EngineEvent[]) => void) => NativeEngine;
   readonly LinkSendCore: new (windowBytes: number) => LinkCore;
   readonly LinkReceiveCore: new (windowBytes: number, pageCount: number) => LinkCore;
 }
-
-const addon = createRequire(import.meta.url)('../../native/build/Release/dwcp.node') as EngineAddon;
 
 export const NativeEngine: EngineAddon['Engine'] = addon.Engine;
 export const LinkSendCore: EngineAddon['LinkSendCore'] = addon.LinkSendCore;

@@ -1,0 +1,98 @@
+/** Regions, page sets and dirty tracking: plain values and opaque handles. */
+import type { DirtyTracker, DirtyTrackingBackend, PageSet, Region } from '../ports/memory.ts';
+import { addon, coded } from './addon.ts';
+
+/** A memfd mapped shared: whoever gets `fd` has the same memory. */
+export interface NativeRegion extends Region {
+  readonly fd: number;
+}
+
+export interface NativePageSet extends PageSet {
+  add(page: number): void;
+  has(page: number): boolean;
+}
+
+/** For tests: every kernel next to its scalar twin. A page is 4096 bytes. */
+export interface PageKernels {
+  readonly name: string;
+  crc32c(crc: number, bytes: Uint8Array, scalar: boolean): number;
+  digestPage(page: Uint8Array, scalar: boolean): bigint;
+  copyPage(target: Uint8Array, source: Uint8Array, scalar: boolean): bigint;
+  isZeroPage(page: Uint8Array, scalar: boolean): boolean;
+  appendPage(crc: number, digest: bigint): number;
+}
+
+export interface MemoryAddon {
+  readonly PageSet: new (pageCount: number) => NativePageSet;
+  readonly DirtyTracker: new (
+    backend: string,
+    pid: number,
+    address: bigint,
+    region: Region,
+  ) => DirtyTracker;
+  createRegion(name: string, sizeBytes: number, hugePages: boolean): NativeRegion;
+  mapRegion(fd: number, sizeBytes: number, offsetBytes: number): NativeRegion;
+  digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array;
+  fillRegion(region: Region, seed: number, zeroEvery: number): void;
+  probeWriteTracking(): void;
+  readonly kernels: PageKernels;
+}
+
+export interface CreateRegionOptions {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly hugePages: boolean;
+}
+
+export interface MapRegionOptions {
+  readonly fd: number;
+  readonly sizeBytes: number;
+  readonly offsetBytes: number;
+}
+
+export function createRegion(options: CreateRegionOptions): NativeRegion {
+  return coded(() => addon.createRegion(options.name, options.sizeBytes, options.hugePages));
+}
+
+/** Duplicates `fd`; the caller keeps its own. */
+export function mapRegion(options: MapRegionOptions): NativeRegion {
+  return coded(() => addon.mapRegion(options.fd, options.sizeBytes, options.offsetBytes));
+}
+
+export function createPageSet(pageCount: number): NativePageSet {
+  return coded(() => new addon.PageSet(pageCount));
+}
+
+export interface CreateTrackerOptions {
+  /** `auto` takes the kernel's tracking where this machine has it, else re-hashes. */
+  readonly backend: 'auto' | DirtyTrackingBackend;
+  /** The process whose writes count, and where it has the region mapped. */
+  readonly pid: number;
+  readonly address: bigint;
+  readonly region: Region;
+}
+
+export function createTracker(options: CreateTrackerOptions): DirtyTracker {
+  const { backend, pid, address, region } = options;
+  return coded(() => new addon.DirtyTracker(backend, pid, address, region));
+}
+
+/**
+ * Tracks a few pages of its own, writes some and scans: throws what the kernel refused, with the name
+ * of the step in its message and its errno, or that the scan missed a write.
+ */
+export function probeWriteTracking(): void {
+  coded(() => addon.probeWriteTracking());
+}
+
+/** `PAGE_DIGEST_BYTES` per page, little-endian, of the memory as it is now. */
+export function digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array {
+  return coded(() => addon.digestPages(region, firstPage, pageCount));
+}
+
+/** For tests: every page random and unlike the others, each `zeroEvery`-th zero (0: none). */
+export function fillRegion(region: Region, seed: number, zeroEvery: number): void {
+  coded(() => addon.fillRegion(region, seed, zeroEvery));
+}
+
+export const pageKernels: PageKernels = addon.kernels;
