@@ -89,6 +89,7 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::OpenLink>("openLink"),
                       InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
                       InstanceMethod<&EngineWrap::LinkCounters>("linkCounters"),
+                      InstanceMethod<&EngineWrap::LinkLanes>("linkLanes"),
                       InstanceMethod<&EngineWrap::CloseLink>("closeLink"),
                       InstanceMethod<&EngineWrap::SendPages>("sendPages"),
                       InstanceMethod<&EngineWrap::ReceivePages>("receivePages"),
@@ -217,6 +218,24 @@ Napi::Value EngineWrap::LinkCounters(const Napi::CallbackInfo& info) {
   Set(out, "chunksDuplicate", counters.chunks_duplicate);
   Set(out, "chunksCorrupt", counters.chunks_corrupt);
   Set(out, "stagingBytes", link->pool().bytes());
+  return out;
+}
+
+Napi::Value EngineWrap::LinkLanes(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return info.Env().Null();
+  Napi::Object out = Napi::Object::New(info.Env());
+  Set(out, "idlePulls", link->counters().idle_pulls);
+  Napi::Array lanes = Napi::Array::New(info.Env(), link->streams().size());
+  uint32_t index = 0;
+  for (const Stream* stream : link->streams()) {
+    Napi::Object lane = Napi::Object::New(info.Env());
+    Set(lane, "stream", stream->id());
+    Set(lane, "ackedBytes", stream->acked_bytes);
+    lanes.Set(index++, lane);
+  }
+  out.Set("lanes", lanes);
   return out;
 }
 

@@ -25,6 +25,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value OpenLink(const Napi::CallbackInfo& info);
   void SetMaxBandwidth(const Napi::CallbackInfo& info);
   Napi::Value LinkCounters(const Napi::CallbackInfo& info);
+  Napi::Value LinkLanes(const Napi::CallbackInfo& info);
   void CloseLink(const Napi::CallbackInfo& info);
   Napi::Value SendPages(const Napi::CallbackInfo& info);
   Napi::Value ReceivePages(const Napi::CallbackInfo& info);

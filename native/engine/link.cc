@@ -34,21 +34,31 @@ uint64_t Link::Unthrottle(uint64_t now_us) {
 }
 
 Buffer* Link::Pull(Stream* stream) {
-  if (senders_.empty()) return nullptr;
-  if (bucket_.WaitUs(Engine::NowUs()) > 0) {
+  if (!senders_.empty() && bucket_.WaitUs(Engine::NowUs()) > 0) {
     throttled_ = true;
+    counters_.idle_pulls++;
     return nullptr;
   }
+  bool wants_room = false;
   for (size_t tried = 0; tried < senders_.size(); tried++) {
     Sender& sender = *senders_[turn_++ % senders_.size()];
     bool reinjected = false;
     Buffer* buffer = sender.Pull(stream->id(), &reinjected);
-    if (buffer == nullptr) continue;
+    if (buffer == nullptr) {
+      wants_room = wants_room || sender.WantsRoom();
+      continue;
+    }
     counters_.chunks_sent++;
     if (reinjected) counters_.chunks_reinjected++;
     return buffer;
   }
+  if (!wants_room) counters_.idle_pulls++;
   return nullptr;
+}
+
+void Link::Acked(const Buffer& buffer) {
+  Stream* stream = engine_->stream(buffer.stream);
+  if (stream != nullptr) stream->acked_bytes += buffer.frame_bytes();
 }
 
 void Link::Kick() {

@@ -19,6 +19,8 @@ constexpr size_t kSendersMax = 64;
 struct LinkCounters {
   uint64_t wire_bytes_sent = 0, wire_bytes_received = 0, chunks_sent = 0, chunks_reinjected = 0;
   uint64_t chunks_landed = 0, chunks_duplicate = 0, chunks_corrupt = 0;
+  // Pulls that found nothing to send, or were paced: the wire had room that nobody used.
+  uint64_t idle_pulls = 0;
 };
 
 class Link {
@@ -50,6 +52,8 @@ class Link {
     counters_.wire_bytes_sent += bytes;
     bucket_.Take(bytes);
   }
+  // A chunk was acknowledged; it counts for the stream that carried it last.
+  void Acked(const Buffer& buffer);
   // There may be work: every idle stream asks again.
   void Kick();
 

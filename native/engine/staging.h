@@ -32,6 +32,7 @@ struct Buffer {
   uint32_t page_count = 0;  // pages that this chunk names, zero pages included
   bool end = false;         // the last chunk of a byte stream
   int writers = 0;          // streams that are sending it right now
+  int stream = -1;          // that it was last given to
   bool released = false;    // acknowledged: goes back to the pool with its last writer
   alignas(64) uint8_t meta[kHeaderBytes + kMapBytesMax];
 

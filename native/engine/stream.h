@@ -36,6 +36,8 @@ class Stream final : public Pollable {
   bool OwesAck() const;
   void OnEvents(uint32_t events) override;
 
+  uint64_t acked_bytes = 0;  // of chunks that it carried and the peer acknowledged
+
  private:
   static constexpr uint32_t kIn = 1, kOut = 4;  // EPOLLIN, EPOLLOUT
 

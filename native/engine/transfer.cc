@@ -9,6 +9,7 @@ Buffer* Sender::Pull(int stream, bool* reinjected) {
   if (const uint64_t seq = core_.PullReinjection(stream)) {
     *reinjected = true;
     staged_[seq % kOutstandingMax]->writers++;
+    staged_[seq % kOutstandingMax]->stream = stream;
     wire_bytes_ += staged_[seq % kOutstandingMax]->frame_bytes();
     return staged_[seq % kOutstandingMax];
   }
@@ -22,6 +23,7 @@ Buffer* Sender::Pull(int stream, bool* reinjected) {
   const uint64_t seq = core_.Stage(buffer->frame_bytes(), stream);
   staged_[seq % kOutstandingMax] = buffer;
   buffer->writers++;
+  buffer->stream = stream;
   wire_bytes_ += buffer->frame_bytes();
   return buffer;
 }
@@ -33,6 +35,7 @@ bool Sender::OnAck(const AckState& ack) {
     Buffer* buffer = staged_[seq % kOutstandingMax];
     staged_[seq % kOutstandingMax] = nullptr;
     Released(*buffer);
+    link_->Acked(*buffer);
     buffer->released = true;
     if (buffer->writers == 0) link_->pool().Give(buffer);
   });

@@ -44,6 +44,8 @@ class Sender {
   // A re-injection or a new chunk for this stream, or null.
   Buffer* Pull(int stream, bool* reinjected);
   bool OnAck(const AckState& ack);
+  // Is there something that only room in the window keeps back?
+  bool WantsRoom() { return !failed_ && (core_.has_reinjection() || HasWork()); }
   uint32_t StreamDown(int stream) { return core_.StreamDown(stream); }
   virtual void Fail(const std::string& code, const std::string& message) = 0;
   virtual SendCounters counters() const = 0;

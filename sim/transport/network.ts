@@ -8,6 +8,7 @@ export class SimNetwork {
   readonly #listeners = new Map<string, unknown>();
   readonly #cut = new Set<string>();
   readonly #connections = new Set<SimConnection>();
+  readonly #loads = new Map<string, SimLoad>();
   #ports = 40_000;
   #names = 0;
 
@@ -58,6 +59,16 @@ export class SimNetwork {
     for (const connection of theirs.slice(-count)) connection.reset();
   }
 
+  /** From now on `from` always has something to send to `to`; null ends that. */
+  load(from: string, to: string, load: SimLoad | null): void {
+    if (load === null) this.#loads.delete(`${from} ${to}`);
+    else this.#loads.set(`${from} ${to}`, load);
+  }
+
+  loadOf(from: string, to: string): SimLoad | null {
+    return this.#loads.get(`${from} ${to}`) ?? null;
+  }
+
   add(connection: SimConnection): void {
     this.#connections.add(connection);
   }
@@ -89,6 +100,14 @@ export class SimNetwork {
     new DataView(bytes.buffer).setUint32(0, this.#names);
     return bytes;
   }
+}
+
+/** What one direction of a pair could carry, with always something to send. */
+export interface SimLoad {
+  /** What a single stream reaches, whoever else sends. */
+  readonly laneBytesPerSec: number;
+  /** What all streams together reach. */
+  readonly wireBytesPerSec: number;
 }
 
 export interface SimConnection {

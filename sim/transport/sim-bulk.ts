@@ -1,10 +1,12 @@
 /**
  * Bulk streams of the simulated network: connecting, joining, attaching, breaking. They carry no
- * chunks yet: asking for a transfer is refused, not pretended.
+ * chunks yet: asking for a transfer is refused, not pretended. How fast they would is a model of the
+ * network ({@link SimLoad}), so that whoever steers their number has something to steer by.
  */
 import type {
   BulkDialOptions,
   BulkLink,
+  BulkLinkLanes,
   BulkLinkOptions,
   BulkStream,
   BulkStreamEvent,
@@ -49,7 +51,7 @@ export function simBulkTransport(network: SimNetwork, nodeId: string): BulkTrans
       streams.add(stream);
       return stream;
     },
-    openLink: (options) => new SimBulkLink(options),
+    openLink: (options) => new SimBulkLink(network, nodeId, options),
     close: () => {
       for (const { host, port } of bound) network.unbind(host, port);
       for (const stream of streams) stream.close();
@@ -63,6 +65,8 @@ class SimStream implements BulkStream, SimConnection {
   readonly remote: string;
   readonly a: string;
   b = '';
+  /** Of the model's load. */
+  ackedBytes = 0;
   readonly #network: SimNetwork;
   readonly #congestionControl: string;
   #challenge: Uint8Array = new Uint8Array(0);
@@ -107,7 +111,7 @@ class SimStream implements BulkStream, SimConnection {
     assert(link instanceof SimBulkLink, 'a link of this network');
     if (this.#closed) return;
     this.#link = link;
-    link.streams.add(this);
+    link.add(this);
   }
 
   info(): TcpInfo | null {
@@ -179,7 +183,7 @@ class SimStream implements BulkStream, SimConnection {
     if (this.#closed) return;
     this.#emit({ type: 'closed', error });
     this.#closed = true;
-    this.#link?.streams.delete(this);
+    this.#link?.remove(this);
     this.#network.remove(this);
   }
 
@@ -194,9 +198,46 @@ class SimBulkLink implements BulkLink {
   readonly peer: string;
   readonly streams = new Set<SimStream>();
   maxBytesPerSec = 0;
+  readonly #network: SimNetwork;
+  readonly #nodeId: string;
+  #idlePulls = 0;
+  #flowedUs: number;
 
-  constructor(options: BulkLinkOptions) {
+  constructor(network: SimNetwork, nodeId: string, options: BulkLinkOptions) {
     this.peer = options.peer;
+    this.#network = network;
+    this.#nodeId = nodeId;
+    this.#flowedUs = network.clock.nowUs();
+  }
+
+  add(stream: SimStream): void {
+    this.#flow();
+    this.streams.add(stream);
+  }
+
+  remove(stream: SimStream): void {
+    this.#flow();
+    this.streams.delete(stream);
+  }
+
+  lanes(): BulkLinkLanes {
+    this.#flow();
+    const lanes = [...this.streams].map(({ id, ackedBytes }) => ({ stream: id, ackedBytes }));
+    return { idlePulls: this.#idlePulls, lanes };
+  }
+
+  /** What the model's load carried since the last look, in equal shares. */
+  #flow(): void {
+    const nowUs = this.#network.clock.nowUs();
+    const seconds = (nowUs - this.#flowedUs) / 1e6;
+    this.#flowedUs = nowUs;
+    const load = this.#network.loadOf(this.#nodeId, this.peer);
+    if (load === null) {
+      this.#idlePulls += 1;
+      return;
+    }
+    const share = Math.min(load.laneBytesPerSec, load.wireBytesPerSec / this.streams.size);
+    for (const stream of this.streams) stream.ackedBytes += Math.round(share * seconds);
   }
 
   setMaxBandwidth(bytesPerSec: number): void {

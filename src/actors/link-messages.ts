@@ -13,9 +13,16 @@ export type LinkMessage =
   | { readonly type: 'accepted'; readonly channel: ControlChannel }
   | { readonly type: 'control'; readonly session: number; readonly event: ControlEvent }
   | StreamJoin
-  | { readonly type: 'joined'; readonly session: number }
+  /** A stream of ours carries chunks from now on: `lane` is its number, `stream` the transport's id. */
+  | {
+      readonly type: 'joined';
+      readonly session: number;
+      readonly lane: number;
+      readonly stream: number;
+    }
   | { readonly type: 'streamGone'; readonly session: number; readonly gone: Terminated }
   | { readonly type: 'tick' }
+  | { readonly type: 'climb' }
   | { readonly type: 'flush' };
 
 /** On `full` the transport closes the stream; the peer dials again. */

@@ -1,14 +1,19 @@
 /**
  * The bulk streams of one session of a link. The side that dialled the control channel dials them;
- * the other one accepts those that prove the session's key.
+ * the other one accepts those that prove the session's key. With `streams: 'auto'` their number is
+ * steered by what each side measures of its own sending; only the dialler changes it, the other one
+ * wishes.
  */
+import type { dwcp } from '#wire';
 import type { BulkLink } from '../ports/transport.ts';
+import { type ClimberEffect, StreamClimber } from '../protocols/link/climber.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
+import { LaneMeter } from '../protocols/link/lane-meter.ts';
 import { checkJoin, type JoinKey, makeAccept } from '../protocols/link/stream-join.ts';
 import type { LinkContext, StreamJoin } from './link-messages.ts';
 import type { LinksOptions, PeerOptions } from './spawn-links.ts';
 import { acceptedStream, dialledStream, type StreamMessage, type StreamOptions } from './stream.ts';
-import type { ActorRef, Terminated } from './system.ts';
+import type { ActorRef } from './system.ts';
 
 export interface LinkStreamsOptions {
   readonly links: LinksOptions;
@@ -18,44 +23,141 @@ export interface LinkStreamsOptions {
   readonly key: JoinKey;
   readonly bulk: BulkLink;
   readonly agreement: LinkAgreement;
+  /** Whether this side dials. */
+  readonly dials: boolean;
+}
+
+interface Lane {
+  readonly ref: ActorRef<StreamMessage>;
+  /** The number that both sides know it by. */
+  readonly streamIndex: number;
+  stream: number | null;
 }
 
 const CONNECT_TIMEOUT_MS = 5000;
-const MAX_STREAMS = 64;
+const STREAMS_MAX = 512;
+/** `auto` begins here and climbs from it. */
+const AUTO_STREAMS = 4;
+const AUTO_STREAMS_MAX = 64;
+/** How long a number of streams is kept that a further one did not improve. */
+const AUTO_REST_US = 30_000_000;
 
 export class LinkStreams {
   readonly #options: LinkStreamsOptions;
-  readonly #streams = new Map<string, ActorRef<StreamMessage>>();
+  readonly #lanes = new Map<number, Lane>();
+  readonly #climber: StreamClimber | null;
+  readonly #meter: LaneMeter;
   #spawned = 0;
 
-  constructor(options: LinkStreamsOptions) {
+  constructor(options: LinkStreamsOptions, nowUs: number) {
     this.#options = options;
+    this.#meter = new LaneMeter(nowUs);
+    this.#climber =
+      options.links.streams === 'auto'
+        ? new StreamClimber({
+            streamsMin: 1,
+            streamsMax: AUTO_STREAMS_MAX,
+            restUs: AUTO_REST_US,
+          })
+        : null;
   }
 
-  dialAll(context: LinkContext): void {
-    const { streams } = this.#options.links;
-    for (let index = 0; index < streams; index += 1) this.#dial(index, context);
+  get isSteered(): boolean {
+    return this.#climber !== null;
+  }
+
+  start(context: LinkContext): void {
+    const { dials, links } = this.#options;
+    const count = links.streams === 'auto' ? AUTO_STREAMS : links.streams;
+    for (let index = 0; dials && index < count; index += 1) this.#dial(index, context);
   }
 
   accept(join: StreamJoin, context: LinkContext): void {
-    const { key, peer } = this.#options;
+    const { key, peer, dials } = this.#options;
     const { inbox, challenge, message } = join;
-    const isFull = this.#streams.size >= MAX_STREAMS;
-    const outcome = isFull ? null : checkJoin(key, peer.id, challenge, message);
+    const isWelcome = !dials && this.#lanes.size < STREAMS_MAX;
+    const outcome = isWelcome ? checkJoin(key, peer.id, challenge, message) : null;
     if (outcome === null || !outcome.ok) {
       inbox.stream.close();
       return;
     }
-    inbox.stream.sendJoin(makeAccept(key, challenge, outcome.value.nonce));
-    this.#adopt(context.spawn(acceptedStream({ ...this.#common(context), inbox })), context);
+    const { nonce, streamIndex } = outcome.value;
+    inbox.stream.sendJoin(makeAccept(key, challenge, nonce));
+    const options = { ...this.#common(context), inbox };
+    this.#adopt(context.spawn(acceptedStream(options)), streamIndex, context);
+  }
+
+  joined(lane: number, stream: number): void {
+    const known = this.#lanes.get(lane);
+    if (known !== undefined) known.stream = stream;
   }
 
   gone(path: string): void {
-    this.#streams.delete(path);
+    for (const [number, { ref }] of this.#lanes) {
+      if (ref.path === path) this.#forget(number);
+    }
   }
 
   stop(context: LinkContext): void {
-    for (const stream of this.#streams.values()) context.stop(stream as ActorRef<never>);
+    for (const { ref } of this.#lanes.values()) context.stop(ref as ActorRef<never>);
+  }
+
+  /** Measures, and changes the number of streams; a wish is for the peer, which dials. */
+  climb(context: LinkContext): readonly dwcp.ILinkLaneWish[] {
+    const nowUs = context.nowUs();
+    const known = [...this.#lanes].map(([lane, { stream }]) => ({ lane, stream }));
+    const sample = this.#meter.sample(nowUs, known, this.#options.bulk.lanes());
+    if (this.#climber === null || sample === null) return [];
+    const effects = this.#climber.step({ nowUs, ...sample });
+    if (!this.#options.dials) return effects.map((effect) => this.#wish(effect));
+    for (const effect of effects) {
+      if (effect.type === 'addLane') this.#add(effect.reason, context);
+      else this.#drop(effect.lane, effect.reason, context);
+    }
+    return [];
+  }
+
+  /** The peer measures what it sends. It may ask for anything; the bounds are ours. */
+  grant(wish: dwcp.ILinkLaneWish, context: LinkContext): void {
+    if (!this.#options.dials || this.#climber === null) return;
+    const reason = `${this.#options.peer.id}: ${wish.reason ?? ''}`;
+    if (wish.add) return this.#add(reason, context);
+    const lane = [...this.#lanes].find(([, each]) => each.streamIndex === wish.dropStreamIndex);
+    if (lane !== undefined) this.#drop(lane[0], reason, context);
+  }
+
+  #wish(effect: ClimberEffect): dwcp.ILinkLaneWish {
+    const { reason } = effect;
+    if (effect.type === 'addLane') return { add: true, reason };
+    return { dropStreamIndex: this.#lanes.get(effect.lane)?.streamIndex ?? 0, reason };
+  }
+
+  #add(reason: string, context: LinkContext): void {
+    if (this.#lanes.size >= AUTO_STREAMS_MAX) return;
+    const taken = new Set([...this.#lanes.values()].map(({ streamIndex }) => streamIndex));
+    let index = 0;
+    while (taken.has(index)) index += 1;
+    this.#dial(index, context);
+    this.#log(reason, context);
+  }
+
+  #drop(lane: number, reason: string, context: LinkContext): void {
+    const ref = this.#lanes.get(lane)?.ref;
+    if (ref === undefined || this.#lanes.size <= 1) return;
+    this.#forget(lane);
+    context.stop(ref as ActorRef<never>);
+    this.#log(reason, context);
+  }
+
+  #forget(lane: number): void {
+    this.#lanes.delete(lane);
+    this.#meter.forget(lane);
+  }
+
+  #log(reason: string, context: LinkContext): void {
+    const { links, peer } = this.#options;
+    const fields = { peer: peer.id, streams: this.#lanes.size };
+    context.effect(() => links.log?.(fields, reason));
   }
 
   #dial(streamIndex: number, context: LinkContext): void {
@@ -78,26 +180,27 @@ export class LinkStreams {
       random: links.random.stream(`stream-${peer.id}-${streamIndex}`),
       randomBytes: (count) => links.random.bytes(count),
     });
-    this.#adopt(context.spawn(options), context);
+    this.#adopt(context.spawn(options), streamIndex, context);
   }
 
   #common(context: LinkContext): StreamOptions {
     const { links, peer, session, bulk } = this.#options;
     this.#spawned += 1;
+    const lane = this.#spawned;
     return {
-      name: `stream-${session}-${this.#spawned}`,
+      name: `stream-${session}-${lane}`,
       peer: peer.id,
       link: bulk,
       telemetry: links.telemetry ?? null,
-      onJoined: (): void => {
-        context.self.tell({ type: 'joined', session });
+      onJoined: (stream): void => {
+        context.self.tell({ type: 'joined', session, lane, stream });
       },
     };
   }
 
-  #adopt(ref: ActorRef<StreamMessage>, context: LinkContext): void {
+  #adopt(ref: ActorRef<StreamMessage>, streamIndex: number, context: LinkContext): void {
     const { session } = this.#options;
-    this.#streams.set(ref.path, ref);
-    context.watch(ref, (gone: Terminated) => ({ type: 'streamGone', session, gone }));
+    this.#lanes.set(this.#spawned, { ref, streamIndex, stream: null });
+    context.watch(ref, (gone) => ({ type: 'streamGone', session, gone }));
   }
 }

@@ -32,6 +32,8 @@ export interface LinkOptions {
 }
 
 const TICK_US = 1_000_000;
+/** Short, so that a transfer of a few seconds is long enough to climb in. */
+const CLIMB_US = 200_000;
 const SILENCE_US = 5_000_000;
 const MAILBOX_LIMIT = 4096;
 /** Envelopes the node has not taken yet; beyond it the link counts as lost. */
@@ -110,13 +112,16 @@ class Link {
       case 'join':
         return this.#onJoin(message, context);
       case 'joined':
-        if (message.session === this.#session?.number) this.#goUp(this.#session, context);
-        return;
+        if (message.session !== this.#session?.number) return;
+        this.#session.established?.streams.joined(message.lane, message.stream);
+        return this.#goUp(this.#session, context);
       case 'streamGone':
         if (message.session === this.#session?.number) this.#onStreamGone(message.gone, context);
         return;
       case 'tick':
         return this.#tick(context);
+      case 'climb':
+        return this.#climb(context);
       case 'flush':
         return this.#reports.flush(context);
     }
@@ -190,17 +195,18 @@ class Link {
     const bulk = links.bulk.openLink({ peer: this.#peer, windowBytes, chunkBytes });
     bulk.setMaxBandwidth(this.#maxBandwidth);
     const key = { hmac: hmacSha256, secret: session.channel.secret };
-    const streams = new LinkStreams({
-      ...{ links, peer, session: session.number },
-      ...{ key, bulk, agreement },
-    });
+    const streams = new LinkStreams(
+      { links, peer, session: session.number, key, bulk, agreement, dials: this.#dials },
+      context.nowUs(),
+    );
     session.established = { agreement, bulk, streams };
-    if (this.#dials) streams.dialAll(context);
+    streams.start(context);
+    if (streams.isSteered) this.#climbLater(context);
   }
 
   #onJoin(join: StreamJoin, context: LinkContext): void {
     const established = this.#session?.established ?? null;
-    if (established === null || this.#dials) join.inbox.stream.close();
+    if (established === null) join.inbox.stream.close();
     else established.streams.accept(join, context);
   }
 
@@ -240,7 +246,7 @@ class Link {
   }
 
   #onEnvelope(session: LinkSession, envelope: dwcp.IEnvelope, context: LinkContext): void {
-    const { linkHello, linkRefused, linkPing, linkPong } = envelope;
+    const { linkHello, linkRefused, linkPing, linkPong, linkLaneWish } = envelope;
     if (linkHello) {
       const effects = session.handshake.step({ type: 'hello', hello: linkHello });
       this.#shakeHands(session, effects, context);
@@ -251,6 +257,8 @@ class Link {
       this.#send(session, { from: 'link', to: 'link', linkPong: linkPing }, context);
     } else if (linkPong) {
       session.ponged(context.nowUs());
+    } else if (linkLaneWish) {
+      session.established?.streams.grant(linkLaneWish, context);
     } else if (session.established === null) {
       const message = `${this.#peer} sent a message before its hello`;
       this.#fail(new DwcpError('ERR_DWCP_PROTOCOL', message), context);
@@ -289,6 +297,20 @@ class Link {
       ...{ type: 'link', peer: this.#peer, atUs: nowUs, rttUs, counters },
     });
     if (!session.ping(nowUs)) this.#fail(deaf(this.#peer), context);
+  }
+
+  #climb(context: LinkContext): void {
+    const session = this.#session;
+    const streams = session?.established?.streams;
+    if (session === null || streams === undefined) return;
+    this.#climbLater(context);
+    for (const linkLaneWish of streams.climb(context)) {
+      this.#send(session, { from: 'link', to: 'link', linkLaneWish }, context);
+    }
+  }
+
+  #climbLater(context: LinkContext): void {
+    context.setTimer('climb', context.nowUs() + CLIMB_US, { type: 'climb' });
   }
 
   // ---- ending -------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ export interface LinksOptions {
   readonly bulk: BulkTransport;
   readonly controlListen: HostPort;
   readonly bulkListen: HostPort;
-  /** Bulk streams per peer. */
-  readonly streams: number;
+  /** Bulk streams per peer; `auto` climbs while a further one pays. */
+  readonly streams: number | 'auto';
   readonly congestionControl: CongestionControl;
   readonly windowBytes: number;
   readonly chunkBytes: number;
@@ -28,6 +28,8 @@ export interface LinksOptions {
   readonly random: Random;
   /** Gets a sample per link and per stream every second. */
   readonly telemetry?: ActorRef<TelemetrySample>;
+  /** Decisions of the links that nobody asked for. */
+  readonly log?: (fields: Readonly<Record<string, unknown>>, message: string) => void;
   /** Called once: with the ports that were opened, or with why that failed. */
   readonly onListening: (outcome: Outcome<ListeningPorts>) => void;
 }

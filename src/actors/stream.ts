@@ -18,8 +18,8 @@ export interface StreamOptions {
   readonly peer: string;
   readonly link: BulkLink;
   readonly telemetry: ActorRef<TelemetrySample> | null;
-  /** The stream carries chunks from now on. */
-  readonly onJoined: () => void;
+  /** The stream carries chunks from now on; told again, with another id, when it came back. */
+  readonly onJoined: (stream: number) => void;
 }
 
 export interface DialledStreamOptions extends StreamOptions {
@@ -114,18 +114,21 @@ class DialledStream {
           makeJoin(key, event.challenge, { node: nodeId, streamIndex, nonce: this.#nonce }),
         );
         return;
-      case 'join':
-        if (this.#joined || !checkAccept(key, event.challenge, this.#nonce, event.message)) {
+      case 'join': {
+        const stream = this.#stream;
+        const isOurs = checkAccept(key, event.challenge, this.#nonce, event.message);
+        if (stream === null || this.#joined || !isOurs) {
           this.#retry(context);
           return;
         }
         this.#joined = true;
         this.#failures = 0;
-        this.#stream?.attach(link);
+        stream.attach(link);
         context.cancelTimer('join');
         context.setTimer('sample', context.nowUs() + SAMPLE_US, { type: 'sample' });
-        context.effect(onJoined);
+        context.effect(() => onJoined(stream.id));
         return;
+      }
       case 'closed':
         this.#retry(context);
         return;
@@ -156,7 +159,7 @@ export function acceptedStream(
       inbox.handTo(context.listener((event) => ({ type: 'event', attempt: 0, event })));
       inbox.stream.attach(link);
       context.setTimer('sample', context.nowUs() + SAMPLE_US, { type: 'sample' });
-      context.effect(onJoined);
+      context.effect(() => onJoined(inbox.stream.id));
       return inbox.stream;
     },
     behavior: (stream, message, context) => {

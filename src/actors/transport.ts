@@ -21,8 +21,8 @@ export type TransportMessage =
   | { readonly type: 'joinTimeout'; readonly number: number };
 
 const JOIN_TIMEOUT_US = 5_000_000;
-/** Streams that have not said yet whose they are. */
-const MAX_STRANGERS = 64;
+/** Streams that have not said yet whose they are; a peer may dial all of its 512 at once. */
+const MAX_STRANGERS = 512;
 const MAILBOX_LIMIT = 1024;
 const INCARNATION_BYTES = 16;
 

@@ -2,6 +2,7 @@
 import type { PageSet, Region } from '../ports/memory.ts';
 import type {
   BulkLinkCounters,
+  BulkLinkLanes,
   PageReceiveCounters,
   PageSendCounters,
   TcpInfo,
@@ -50,6 +51,7 @@ export interface NativeEngine {
   openLink(windowBytes: number, chunkBytes: number): number;
   setMaxBandwidth(link: number, bytesPerSec: number): void;
   linkCounters(link: number): BulkLinkCounters | null;
+  linkLanes(link: number): BulkLinkLanes | null;
   closeLink(link: number): void;
   sendPages(link: number, transferId: number, epoch: number, region: Region): HandleOrErrno;
   receivePages(link: number, transferId: number, epoch: number, region: Region): HandleOrErrno;

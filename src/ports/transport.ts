@@ -136,6 +136,7 @@ export interface BulkLink {
   /** One token bucket for all that this link sends; 0 is unlimited. Takes effect at once. */
   setMaxBandwidth(bytesPerSec: number): void;
   counters(): BulkLinkCounters;
+  lanes(): BulkLinkLanes;
   sendPages(options: PageSendOptions, listener: (event: SendEvent) => void): PageSender;
   receivePages(options: PageReceiveOptions, listener: (event: ReceiveEvent) => void): PageReceiver;
   sendBytes(options: ByteSendOptions, listener: (event: ByteSendEvent) => void): ByteSender;
@@ -158,6 +159,20 @@ export interface BulkLinkCounters {
   readonly chunksDuplicate: number;
   readonly chunksCorrupt: number;
   readonly stagingBytes: number;
+}
+
+/** How the streams share what we send; what steers their number looks at the difference of two. */
+export interface BulkLinkLanes {
+  /** Grows when a stream could have carried more and found nothing to send, or no leave to. */
+  readonly idlePulls: number;
+  readonly lanes: readonly BulkLane[];
+}
+
+export interface BulkLane {
+  /** {@link BulkStream.id} */
+  readonly stream: number;
+  /** Of chunks that this stream carried and the peer acknowledged. */
+  readonly ackedBytes: number;
 }
 
 /** (transferId, epoch, sequence) names a chunk. `transferId` is a safe integer, unique per pair of hosts. */

@@ -8,6 +8,7 @@ import type {
   BulkDialOptions,
   BulkLink,
   BulkLinkCounters,
+  BulkLinkLanes,
   BulkLinkOptions,
   BulkStream,
   BulkStreamEvent,
@@ -244,6 +245,10 @@ class NativeBulkLink implements BulkLink {
   counters(): BulkLinkCounters {
     this.#last = this.#engine.linkCounters(this.id) ?? { ...this.#last, streams: 0 };
     return this.#last;
+  }
+
+  lanes(): BulkLinkLanes {
+    return this.#engine.linkLanes(this.id) ?? { idlePulls: 0, lanes: [] };
   }
 
   sendPages(options: PageSendOptions, listener: Listener<SendEvent>): PageSender {

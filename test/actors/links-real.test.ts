@@ -2,9 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { LinkReport } from '../../src/actors/messages.ts';
 import { createNactHost } from '../../src/actors/nact-host.ts';
-import { type ListeningPorts, spawnLinks } from '../../src/actors/spawn-links.ts';
+import {
+  type LinksOptions,
+  type ListeningPorts,
+  spawnLinks,
+} from '../../src/actors/spawn-links.ts';
 import type { ActorHost } from '../../src/actors/system.ts';
 import { type Authority, createAuthority, issueNode } from '../../src/identity/authority.ts';
+import { createPageSet, createRegion, digestPages, fillRegion } from '../../src/native.ts';
 import type { HostPort } from '../../src/ports/transport.ts';
 import { systemClock } from '../../src/system/clock.ts';
 import { systemRandom } from '../../src/system/random.ts';
@@ -25,13 +30,16 @@ interface RealNode {
   readonly host: ActorHost;
   readonly reports: LinkReport[];
   readonly ports: ListeningPorts;
+  readonly decisions: readonly string[];
 }
 
 async function start(
   nodeId: string,
   peers: readonly { id: string; address: HostPort }[],
   controlListen: HostPort = anyPort,
+  streams: LinksOptions['streams'] = 3,
 ): Promise<RealNode> {
+  const decisions: string[] = [];
   const reports: LinkReport[] = [];
   const host = createNactHost({ clock: systemClock() });
   hosts.push(host);
@@ -49,11 +57,12 @@ async function start(
       ...{ controlListen, bulkListen: anyPort },
       control: createTlsControlTransport({ identity }),
       bulk: createNativeBulkTransport(),
-      ...{ streams: 3, congestionControl: 'cubic', windowBytes: 2 ** 22, chunkBytes: 2 ** 18 },
+      ...{ streams, congestionControl: 'cubic', windowBytes: 2 ** 25, chunkBytes: 2 ** 18 },
+      log: ({ streams: count }, reason) => decisions.push(`${count}: ${reason}`),
       onListening: (outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)),
     });
   });
-  return { host, reports, ports };
+  return { host, reports, ports, decisions };
 }
 
 function stop(host: ActorHost): Promise<void> {
@@ -99,4 +108,51 @@ test('two nodes join over TLS and native streams, talk, and notice a restart', a
   const again = await start('b', [{ id: 'a', address: anyPort }], address);
   await until(() => streamsOf(a) === 3 && streamsOf(again) === 3, seen);
   assert.equal(lastUp(a)?.peerRestarted, true);
+});
+
+test('with streams auto, a busy native link tries further streams, keeps those that pay, and loses no page', async () => {
+  const b = await start('b', [{ id: 'a', address: anyPort }], anyPort, 'auto');
+  const address = { host: '127.0.0.1', port: b.ports.controlPort };
+  const a = await start('a', [{ id: 'b', address }], anyPort, 'auto');
+  await until(
+    () => streamsOf(a) === 4 && streamsOf(b) === 4,
+    () => [a.reports, b.reports],
+  );
+  const sizeBytes = 64 * 2 ** 20;
+  const region = createRegion({ name: 'climb-a', sizeBytes, hugePages: false });
+  const landed = createRegion({ name: 'climb-b', sizeBytes, hugePages: false });
+  fillRegion(region, 7, 0);
+  const pages = createPageSet(sizeBytes / 4096);
+  pages.addAll();
+  const up = [lastUp(a), lastUp(b)];
+  assert.ok(up[0] && up[1]);
+  const failures: unknown[] = [];
+  const name = { transferId: 1, epoch: 1 };
+  let acked = 0;
+  const receiver = up[1].bulk.receivePages({ ...name, region: landed }, (e) => failures.push(e));
+  const sender = up[0].bulk.sendPages({ ...name, region }, (event) => {
+    if (event.type === 'failed') failures.push(event);
+    else acked += 1;
+  });
+  // Passes follow each other without a gap, until one further stream was tried and judged.
+  let sent = 0;
+  await until(
+    () => {
+      for (; sent - acked < 8; sent += 1) sender.send(pages);
+      return a.decisions.length >= 2;
+    },
+    () => [sent, acked, up[0]?.bulk.lanes(), failures],
+  );
+  await until(
+    () => acked === sent,
+    () => [sent, acked, failures],
+  );
+  assert.match(a.decisions[0] ?? '', /^5: trying 5 streams$/);
+  assert.match(a.decisions[1] ?? '', /: the last stream changed goodput by/);
+  assert.deepEqual(failures, []);
+  assert.deepEqual(b.decisions, []);
+  assert.deepEqual(digestPages(landed, 0, 16_384), digestPages(region, 0, 16_384));
+  const lanes = up[0].bulk.lanes();
+  assert.ok(lanes.lanes.every(({ ackedBytes }) => ackedBytes > 0));
+  for (const each of [sender, receiver, region, landed]) each.close();
 });

@@ -1,138 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SimNetwork } from '../../sim/transport/network.ts';
-import { simBulkTransport } from '../../sim/transport/sim-bulk.ts';
-import { simControlTransport } from '../../sim/transport/sim-control.ts';
-import type { LinkReport } from '../../src/actors/messages.ts';
-import { createNactHost } from '../../src/actors/nact-host.ts';
-import { spawnLinks } from '../../src/actors/spawn-links.ts';
-import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
-import { spawnTelemetry, type TelemetrySample } from '../../src/actors/telemetry.ts';
-import type { BulkLink } from '../../src/ports/transport.ts';
-import { systemRandom } from '../../src/system/random.ts';
-import { ManualClock } from '../conformance/manual-clock.ts';
-
-const SECOND_US = 1_000_000;
-
-interface TestNode {
-  readonly host: ActorHost;
-  readonly reports: LinkReport[];
-  readonly samples: TelemetrySample[];
-}
-
-/** Hosts on one simulated wire; time moves in steps of a millisecond. */
-class World {
-  readonly clock = new ManualClock();
-  readonly network = new SimNetwork(this.clock, 500);
-  readonly nodes = new Map<string, TestNode>();
-
-  start(nodeId: string, peers: readonly string[], mailboxLimit = 100): TestNode {
-    const reports: LinkReport[] = [];
-    const samples: TelemetrySample[] = [];
-    const fatal = (error: Error): void => {
-      throw error;
-    };
-    const onCrash = ({ error }: { error: unknown }): void => {
-      throw error;
-    };
-    const host = createNactHost({ clock: this.clock, onFatal: fatal, onCrash });
-    const report = host.spawn<null, LinkReport>({
-      name: 'node',
-      mailboxLimit,
-      initialState: () => null,
-      behavior: (_state, message) => {
-        reports.push(message);
-        return null;
-      },
-    });
-    const telemetry = spawnTelemetry(host);
-    telemetry.samples$.subscribe((sample) => samples.push(sample));
-    spawnLinks(host, {
-      ...{ nodeId, report, random: systemRandom(), telemetry: telemetry.ref },
-      peers: peers.map((id) => ({ id, address: { host: id, port: 1 } })),
-      control: simControlTransport(this.network, nodeId),
-      bulk: simBulkTransport(this.network, nodeId),
-      controlListen: { host: nodeId, port: 1 },
-      bulkListen: { host: nodeId, port: 0 },
-      ...{ streams: 3, congestionControl: 'cubic', windowBytes: 2 ** 20, chunkBytes: 2 ** 16 },
-      onListening: (outcome) => assert.ok(outcome.ok),
-    });
-    const node = { host, reports, samples };
-    this.nodes.set(nodeId, node);
-    return node;
-  }
-
-  async run(byUs: number): Promise<void> {
-    await this.#settle();
-    for (let passedUs = 0; passedUs < byUs; passedUs += 1000) {
-      this.clock.advance(1000);
-      await this.#settle();
-    }
-  }
-
-  async until(condition: () => boolean, withinUs = 20 * SECOND_US): Promise<void> {
-    const endUs = this.clock.nowUs() + withinUs;
-    while (!condition()) {
-      assert.ok(this.clock.nowUs() < endUs, `not in time: ${condition}`);
-      await this.run(10_000);
-    }
-  }
-
-  async stop(): Promise<void> {
-    for (const nodeId of [...this.nodes.keys()]) await this.crash(nodeId);
-    await this.run(SECOND_US / 10);
-    assert.equal(this.network.connections(), 0, 'a connection survived its nodes');
-  }
-
-  async crash(nodeId: string): Promise<void> {
-    const node = this.nodes.get(nodeId);
-    this.nodes.delete(nodeId);
-    await new Promise<void>((resolve) => node?.host.shutdown(resolve));
-    assert.equal(node?.host.counters().actors, 0);
-  }
-
-  async #settle(): Promise<void> {
-    let quiet = 0;
-    while (quiet < 2) {
-      const queued = [...this.nodes.values()].some(({ host }) => host.counters().queued > 0);
-      quiet = queued ? 0 : quiet + 1;
-      await new Promise<void>((resolve) => setImmediate(resolve));
-    }
-  }
-}
-
-function onWorld(title: string, body: (world: World) => Promise<void>): void {
-  test(title, async () => {
-    const world = new World();
-    try {
-      await body(world);
-    } finally {
-      await world.stop();
-    }
-  });
-}
-
-type LinkUp = LinkReport & { type: 'linkUp' };
-
-function ups(node: TestNode): LinkUp[] {
-  return node.reports.filter((report): report is LinkUp => report.type === 'linkUp');
-}
-
-function streamsOf(node: TestNode): number {
-  const bulk: BulkLink | undefined = ups(node).at(-1)?.bulk;
-  return bulk?.counters().streams ?? 0;
-}
-
-function send(node: TestNode, from: string): void {
-  const link = ups(node).at(-1)?.link as ActorRef<unknown> | undefined;
-  assert.equal(link?.tell({ type: 'send', envelope: { from, to: 'node' } }), 'accepted');
-}
-
-function received(node: TestNode): (string | null | undefined)[] {
-  return node.reports.flatMap((report) =>
-    report.type === 'envelope' ? [report.envelope.from] : [],
-  );
-}
+import { onWorld, received, SECOND_US, send, streamsOf, ups, World } from './links-world.ts';
 
 onWorld(
   'two nodes find each other once, with every bulk stream, and talk both ways',
@@ -230,7 +98,7 @@ onWorld('a peer that is not there is dialled for ever, and told once', async (wo
 });
 
 onWorld('a node that is slow to take its messages loses none of them', async (world) => {
-  const [a, b] = [world.start('a', ['b']), world.start('b', ['a'], 1)];
+  const [a, b] = [world.start('a', ['b']), world.start('b', ['a'], { mailboxLimit: 1 })];
   await world.until(() => streamsOf(a) === 3 && streamsOf(b) === 3);
   for (let count = 0; count < 50; count += 1) send(a, `a${count}`);
   await world.until(() => received(b).length === 50);
