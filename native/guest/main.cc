@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -85,6 +86,12 @@ struct Guest {
     if (command == "quit") return "";
     if (!workload.IsValid()) return "{\"error\":\"the memory holds no guest of this size\"}";
     if (command == "report") return Json(workload.MakeReport());
+    uint64_t start = 0, stride = 0, count = 0;
+    const char* format = "write %" SCNu64 " %" SCNu64 " %" SCNu64;
+    if (std::sscanf(command.c_str(), format, &start, &stride, &count) == 3) {
+      const uint64_t elapsed_ns = workload.WritePages(start, stride, count);
+      return "{\"elapsedNs\":" + std::to_string(elapsed_ns) + "}";
+    }
     if (command == "pause") {
       workload.Pause();
     } else if (command == "resume") {

@@ -204,4 +204,18 @@ void Workload::ResetGap() {
   header_->longest_gap_us = 0;
 }
 
+uint64_t Workload::WritePages(uint64_t start, uint64_t stride, uint64_t count) {
+  const uint64_t data_pages = size_bytes_ / kGuestPageBytes - kFirstDataPage;
+  const auto since = std::chrono::steady_clock::now();
+  uint64_t page = start % data_pages;
+  for (uint64_t written = 0; written < count; ++written) {
+    auto* words =
+        reinterpret_cast<volatile uint64_t*>(memory_ + (kFirstDataPage + page) * kGuestPageBytes);
+    words[1] = words[1] + 1;
+    page = (page + stride) % data_pages;
+  }
+  const auto passed = std::chrono::steady_clock::now() - since;
+  return static_cast<uint64_t>(std::chrono::nanoseconds(passed).count());
+}
+
 }  // namespace dwcp::guest

@@ -41,6 +41,9 @@ class Workload {
   bool is_running() const { return running_; }
   Report MakeReport();
   void ResetGap();
+  // Writes one word in each of `count` data pages: start, start + stride, ... around the data
+  // pages. For measuring dirty tracking, while paused. Nanoseconds that the writes took.
+  uint64_t WritePages(uint64_t start, uint64_t stride, uint64_t count);
 
  private:
   void Ledger();
