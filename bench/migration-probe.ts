@@ -1,6 +1,4 @@
 /** Asks the memory guest itself what it achieves, past its agent, so that one window is ours alone. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
 import {
@@ -10,6 +8,7 @@ import {
   type GuestReport,
   reportSchema,
 } from '../src/hypervisors/memory/control.ts';
+import { listGuestFiles } from '../src/hypervisors/memory/guest-files.ts';
 import type { Completion } from '../src/util/errors.ts';
 import { DwcpError } from '../src/util/errors.ts';
 
@@ -85,10 +84,7 @@ function promised<T>(start: (done: Completion<T>) => void): Promise<T> {
 }
 
 function socketPath(dataDir: string, name: string): string {
-  const directory = join(dataDir, 'memory-guests');
-  for (const file of readdirSync(directory).filter((each) => each.endsWith('.pid'))) {
-    const text = readFileSync(join(directory, file), 'utf8').trim();
-    if (text.endsWith(` ${name}`)) return join(directory, file.replace(/\.pid$/, '.sock'));
-  }
-  throw new DwcpError('ERR_DWCP_GUEST_UNKNOWN', `no guest "${name}" in ${directory}`);
+  const found = listGuestFiles(dataDir).find((file) => file.name === name);
+  if (found !== undefined) return found.socketPath;
+  throw new DwcpError('ERR_DWCP_GUEST_UNKNOWN', `no guest "${name}" in ${dataDir}`);
 }
