@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   realpathSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -31,7 +32,9 @@ const TEST_TOOLS = [
   },
 ];
 
-export function setUp({ tests = false } = {}) {
+/** `clean` leaves nothing in dist that the compiler made of files that are gone. */
+export function setUp({ tests = false, clean = false } = {}) {
+  if (clean) rmSync(join(root, 'dist'), { recursive: true, force: true });
   ensureTools(tests ? [...BUILD_TOOLS, ...TEST_TOOLS] : BUILD_TOOLS);
   step('npm packages', ['package-lock.json'], 'node_modules', () =>
     run('npm', ['ci', '--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error']),
@@ -44,10 +47,10 @@ export function setUp({ tests = false } = {}) {
   step('TypeScript', compiled, 'dist/src', () => run(packageBin('tsc'), ['-p', '.']));
 }
 
-/** In an installed package everything else is there already: the addon is built for the machine it is on. */
+/** In an installed package only the addon is left to build, and a library installs nothing into the system. */
 function setUpInstalled() {
   if (existsSync(join(root, 'tsconfig.json'))) return;
-  ensureTools(BUILD_TOOLS);
+  ensureTools(BUILD_TOOLS, { mayInstall: false });
   setUpNative();
 }
 
@@ -111,7 +114,7 @@ function generateWire() {
  * Installed when we may; when not, the exact line to run is printed. What a tool needs beyond a command of
  * its name stands in `present`.
  */
-function ensureTools(tools) {
+function ensureTools(tools, { mayInstall } = { mayInstall: true }) {
   const missing = tools.filter(({ name, present }) => !answers(present ?? `command -v ${name}`));
   if (missing.length === 0) return;
   const names = missing.map(({ name }) => name).join(', ');
@@ -119,7 +122,8 @@ function ensureTools(tools) {
   const install = `DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${packages}`;
   const line = `apt-get update && ${install}`;
   const isRoot = process.getuid?.() === 0;
-  if (!answers('command -v apt-get') || !(isRoot || answers('sudo -n true'))) {
+  const can = answers('command -v apt-get') && (isRoot || answers('sudo -n true'));
+  if (!(mayInstall && can)) {
     console.error(`dwcp needs ${names}. On Debian run: sudo sh -c '${line}'`);
     process.exit(1);
   }
@@ -175,5 +179,5 @@ function run(command, args, { quiet = false, env = process.env } = {}) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (process.argv.includes('--installed')) setUpInstalled();
-  else setUp({ tests: process.argv.includes('--tests') });
+  else setUp({ tests: process.argv.includes('--tests'), clean: process.argv.includes('--clean') });
 }

@@ -14,7 +14,7 @@ function load(): MemoryAddon & EngineAddon {
     return createRequire(import.meta.url)(ADDON_PATH) as MemoryAddon & EngineAddon;
   } catch (cause) {
     throw new DwcpError('ERR_DWCP_NATIVE', `the native addon does not load: ${String(cause)}`, {
-      hint: 'Run "npm run build" in the package, on the machine that will run it.',
+      hint: 'Build it on this machine: "npm run build" in a checkout, "npm rebuild dwcp" where dwcp is installed.',
       cause,
     });
   }

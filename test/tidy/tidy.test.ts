@@ -11,7 +11,10 @@ import {
 import { readSources, type SourceFile, sourceFile } from './source-file.ts';
 
 const product = [...readSources('src', ['.ts']), ...readSources('sim', ['.ts'])];
-const typescript = [...product, ...readSources('bench', ['.ts']), ...readSources('test', ['.ts'])];
+const typescript = [
+  ...product,
+  ...['bench', 'test', 'examples'].flatMap((folder) => readSources(folder, ['.ts'])),
+];
 const everything = [
   ...typescript,
   ...readSources('native', ['.cc', '.h']),
