@@ -35,7 +35,7 @@ interface Hosts {
 
 async function withHosts(work: (hosts: Hosts) => Promise<void>): Promise<void> {
   const cluster = await startDemoCluster({ settings: { qemu } });
-  const watch = new TickWatch(cluster.dataDirs);
+  const watch = new TickWatch([...cluster.dataDirs, operatorsDir(cluster)]);
   try {
     const [a, b] = [cluster.clients.get('a'), cluster.clients.get('b')];
     assert.ok(a !== undefined && b !== undefined);
@@ -108,7 +108,7 @@ test('what cannot be moved or checked is refused before the destination hears of
 
 test('an agent adopts a running QEMU by its socket, and after kill -9 of that agent it still runs', () =>
   withHosts(async ({ cluster, a, watch }) => {
-    const runDirectory = join(cluster.dataDirs[0] ?? '', 'qemu-guests', 'operators');
+    const runDirectory = join(operatorsDir(cluster), 'qemu-guests', 'vm');
     const { process, qmpPath } = await launchQemu(qemu, GUEST, runDirectory);
     await a.startGuest('qemu', 'vm', { qmpPath });
     await watch.ready();
@@ -120,39 +120,62 @@ test('an agent adopts a running QEMU by its socket, and after kill -9 of that ag
     await kill(process);
   }));
 
+/** Starts a move so slow that its stream is under way for seconds; resolves in the midst of it. */
+async function moveUnderWay(hosts: Hosts): Promise<{ readonly rejected: Promise<void> }> {
+  const { a, watch } = hosts;
+  await a.startGuest('qemu', 'vm', { args: GUEST });
+  await watch.ready();
+  let hasStarted = (): void => {};
+  const started = new Promise<void>((resolve) => {
+    hasStarted = resolve;
+  });
+  const onProgress = ({ phase, wireBytes }: MigrationProgress): void => {
+    if (phase === 'precopy' && wireBytes > 10_000) hasStarted();
+  };
+  const move = a.migrate('vm', { to: 'b', maxBandwidth: 20_000 }, onProgress);
+  const rejected = assert.rejects(move, { code: 'ERR_DWCP_PEER_UNREACHABLE' });
+  await started;
+  assert.equal(qemuFolders(hosts.cluster, 1).length, 1, 'its twin waits');
+  watch.reset();
+  return { rejected };
+}
+
+async function moveSucceeds({ cluster, a, b, watch }: Hosts): Promise<void> {
+  assert.ok(watch.report().longestGapMs < 1000, `${watch.report().longestGapMs} ms`);
+  await linked(a);
+  const receipt = await a.migrate('vm', { to: 'b' }, () => {});
+  assert.equal(receipt.verified, true);
+  await countsOn(watch, 10);
+  assert.deepEqual([await states(a), await states(b)], [[], ['running']]);
+  assert.deepEqual(qemuFolders(cluster, 0), [], 'the source left nothing behind');
+}
+
 test('kill -9 of the destination in mid-stream: the guest goes on, its twin is removed, the next move succeeds', () =>
-  withHosts(async ({ cluster, a, b, watch }) => {
-    await a.startGuest('qemu', 'vm', { args: GUEST });
-    await watch.ready();
-    // Slow enough that the stream is under way for seconds.
-    const options = { to: 'b', maxBandwidth: 20_000 };
-    let hasStarted = (): void => {};
-    const started = new Promise<void>((resolve) => {
-      hasStarted = resolve;
-    });
-    const onProgress = ({ phase, wireBytes }: MigrationProgress): void => {
-      if (phase === 'precopy' && wireBytes > 10_000) hasStarted();
-    };
-    const move = assert.rejects(a.migrate('vm', options, onProgress), (error: unknown) => {
-      assert.match(String((error as { code?: unknown }).code), /PEER_UNREACHABLE/);
-      return true;
-    });
-    await started;
-    const twins = qemuFolders(cluster, 1);
-    assert.equal(twins.length, 1);
-    watch.reset();
-    await cluster.crash('b');
-    await move;
-    await countsOn(watch, 10);
-    assert.ok(watch.report().longestGapMs < 1000, `${watch.report().longestGapMs} ms`);
-    await cluster.restart('b');
-    assert.deepEqual(qemuFolders(cluster, 1), [], 'the orphan and its folder are gone');
-    await linked(a);
-    const receipt = await a.migrate('vm', { to: 'b', maxBandwidth: 0 }, () => {});
-    assert.equal(receipt.verified, true);
-    await countsOn(watch, 10);
-    assert.deepEqual([await states(a), await states(b)], [[], ['running']]);
+  withHosts(async (hosts) => {
+    const { rejected } = await moveUnderWay(hosts);
+    await hosts.cluster.crash('b');
+    await rejected;
+    await countsOn(hosts.watch, 10);
+    await hosts.cluster.restart('b');
+    assert.deepEqual(qemuFolders(hosts.cluster, 1), [], 'the orphan and its folder are gone');
+    await moveSucceeds(hosts);
   }));
+
+test('kill -9 of the source in mid-stream: the guest goes on, is found again, and the next move succeeds', () =>
+  withHosts(async (hosts) => {
+    const { rejected } = await moveUnderWay(hosts);
+    await hosts.cluster.crash('a');
+    await rejected;
+    await countsOn(hosts.watch, 10);
+    await hosts.cluster.restart('a');
+    assert.deepEqual(await states(hosts.a), ['running']);
+    await moveSucceeds(hosts);
+  }));
+
+/** Where no agent looks for guests of its own. */
+function operatorsDir(cluster: DemoCluster): string {
+  return join(cluster.directory, 'operator');
+}
 
 /** Folders of guests on a host, with a QEMU or without. */
 function qemuFolders(cluster: DemoCluster, host: number): readonly string[] {

@@ -1,4 +1,5 @@
-/** `dwcp vm list` and the operator's word, `dwcp vm claim`. */
+/** `dwcp vm list`, `dwcp vm adopt` for a QEMU that runs, and the operator's word, `dwcp vm claim`. */
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes } from '../../util/units.ts';
@@ -9,6 +10,7 @@ export function addVmCommands(program: Command): void {
   const vm = program.command('vm').description('the guests of an agent');
   vm.addHelpText('after', '\nExample:\n  dwcp vm list --config agent.yaml');
   addListCommand(vm);
+  addAdoptCommand(vm);
   addClaimCommand(vm);
 }
 
@@ -33,6 +35,27 @@ function addListCommand(vm: Command): void {
     const header = ['NAME', 'KIND', 'STATE', 'MEMORY', 'PID', 'EPOCH', 'MIGRATION'];
     printResult(options, guests, formatTable(header, rows));
   });
+}
+
+function addAdoptCommand(vm: Command): void {
+  const command = addCommand(
+    vm,
+    'adopt <vm>',
+    'take over a QEMU that runs on the host of the agent',
+    'dwcp vm adopt vm1 --qmp /run/vm1.qmp --shared-disk /dev/mapper/san-vm1 --config agent.yaml',
+  )
+    .requiredOption('--qmp <path>', 'its QMP unix socket, which nobody else may be using')
+    .option('--shared-disk <path...>', 'a disk that every host sees; others may not be writable');
+  addConnectionOptions(command).action(
+    async (
+      name: string,
+      options: ConnectionOptions & { readonly qmp: string; readonly sharedDisk?: string[] },
+    ) => {
+      const guest = { qmpPath: resolve(options.qmp), sharedDisks: options.sharedDisk ?? [] };
+      const adopted = await withAgent(options, (client) => client.startGuest('qemu', name, guest));
+      printResult(options, adopted, `${name} is managed here, ${adopted.state}`);
+    },
+  );
 }
 
 function addClaimCommand(vm: Command): void {

@@ -25,7 +25,12 @@ export function socketOwner(path: string): number | null {
   return null;
 }
 
-export function descriptorLinks(pid: number): readonly string[] {
+/** The file of a socket is there before anybody may connect to it. */
+export function isListening(path: string): boolean {
+  return listeningInodes(path).size > 0;
+}
+
+function descriptorLinks(pid: number): readonly string[] {
   const folder = `/proc/${pid}/fd`;
   try {
     return readdirSync(folder).map((fd) => linkOf(`${folder}/${fd}`));

@@ -1,11 +1,12 @@
 /** Starts QEMU in a session of its own, so that our death neither stops nor wakes it. */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { QemuBinary } from '../../ports/hypervisor.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { promised } from '../../util/promised.ts';
 import { type ProcessIdentity, pollUntil, readStartTicks } from '../process-fence.ts';
+import { isListening } from './find-process.ts';
 import { RUN_DIRECTORY } from './launch-arguments.ts';
 import { Qmp, type QmpOptions } from './qmp.ts';
 
@@ -45,7 +46,7 @@ export async function launchQemu(
   child.unref();
   await promised<void>((done) =>
     pollUntil(
-      { holds: () => existsSync(qmpPath), isPossible: () => missing === null && !hasExited },
+      { holds: () => isListening(qmpPath), isPossible: () => missing === null && !hasExited },
       { timeoutMs: START_WITHIN_MS, complaint: 'QEMU made no QMP socket' },
       done,
     ),
