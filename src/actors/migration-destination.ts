@@ -22,6 +22,7 @@ import { faultOf, NO_TRANSFER } from './migration-progress.ts';
 import {
   type LinkNews,
   MigrationShell,
+  nothingToClaim,
   SESSION_MAILBOX_LIMIT,
   type SessionCommand,
   type SessionLink,
@@ -98,10 +99,15 @@ export class DestinationSession {
         return this.#step({ type: 'cancel' }, context);
       case 'claim':
         // A claim speaks about a fenced guest; a destination has none to give back.
-        return;
+        return context.effect(() => message.done(failed(nothingToClaim(this.#guestName))));
       case 'input':
         return this.#step(message.input, context);
     }
+  }
+
+  get #guestName(): string {
+    const { terms, restored } = this.#options;
+    return terms?.guestName ?? restored?.guestName ?? '';
   }
 
   #news(news: LinkNews, context: ActorContext<DestinationMessage>): void {
@@ -234,13 +240,13 @@ export class DestinationSession {
   }
 
   #publish(result: DestinationResult | null, context: ActorContext<DestinationMessage>): void {
-    const { migrationId, from, to, terms, restored } = this.#options;
+    const { migrationId, from, to, terms } = this.#options;
     const error = result?.type === 'refused' ? result.error : this.#machine.failure;
     const status: MigrationStatus = {
       ...NO_TRANSFER,
       remainingBytes: this.#remainingBytes,
       migrationId,
-      guest: terms?.guestName ?? restored?.guestName ?? '',
+      guest: this.#guestName,
       from,
       to,
       side: 'destination',

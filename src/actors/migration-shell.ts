@@ -4,7 +4,7 @@ import type { Storage } from '../ports/storage.ts';
 import type { BulkLink } from '../ports/transport.ts';
 import type { CommonEffect, CommonInput } from '../protocols/migration/types.ts';
 import { assert, unreachable } from '../util/assert.ts';
-import type { DwcpError } from '../util/errors.ts';
+import { type Completion, DwcpError } from '../util/errors.ts';
 import type { LinkCommand } from './messages.ts';
 import { encodeRecordValue } from './migration-records.ts';
 import { decodeMessage, encodeMessage } from './migration-wire.ts';
@@ -14,7 +14,7 @@ import type { ActorContext, ActorRef } from './system.ts';
 export type SessionCommand =
   | { readonly type: 'news'; readonly news: LinkNews }
   | { readonly type: 'cancel' }
-  | { readonly type: 'claim'; readonly operator: string };
+  | { readonly type: 'claim'; readonly operator: string; readonly done: Completion<void> };
 
 export type LinkNews =
   | { readonly type: 'linkUp'; readonly link: SessionLink; readonly peerRestarted: boolean }
@@ -114,4 +114,10 @@ export class MigrationShell<M> {
   sendEnvelope(envelope: dwcp.IEnvelope): void {
     this.link?.link.tell({ type: 'send', envelope });
   }
+}
+
+export function nothingToClaim(guestName: string): DwcpError {
+  return new DwcpError('ERR_DWCP_GUEST_STATE', `"${guestName}" waits for no decision here`, {
+    hint: 'Only a guest in state outcomeUnknown is claimed; "dwcp vm list" shows the states.',
+  });
 }

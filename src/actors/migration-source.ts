@@ -23,6 +23,7 @@ import { etaOf, faultOf, GoodputMeter, NO_TRANSFER, publicPhase } from './migrat
 import {
   type LinkNews,
   MigrationShell,
+  nothingToClaim,
   SESSION_MAILBOX_LIMIT,
   type SessionCommand,
   type SessionLink,
@@ -88,6 +89,7 @@ export class SourceSession {
   #goodputBytesPerSec = 0;
   #stoppedMs = 0;
   #isFinished = false;
+  #claimed: Completion<void> | null = null;
 
   constructor(options: SourceSessionOptions, context: ActorContext<SourceMessage>) {
     const { terms, to, reference, link, storage, restored, log } = options;
@@ -122,7 +124,7 @@ export class SourceSession {
       case 'cancel':
         return this.#step({ type: 'cancel' }, context);
       case 'claim':
-        return this.#step({ type: 'claim', operator: message.operator }, context);
+        return this.#claim(message.operator, message.done, context);
       case 'input':
         return this.#step(message.input, context);
     }
@@ -139,6 +141,27 @@ export class SourceSession {
     if (this.#machine.phase !== 'idle') return;
     if (outcome.ok) return this.#step({ type: 'start' }, context);
     this.#finish({ type: 'stayed', error: outcome.error }, context);
+  }
+
+  /** Answered when the operator's word is durable, and acted on. */
+  #claim(operator: string, done: Completion<void>, context: ActorContext<SourceMessage>): void {
+    const { phase } = this.#machine;
+    if (phase !== 'fenced' && phase !== 'outcomeUnknown') {
+      const error = nothingToClaim(this.#options.terms.guestName);
+      return context.effect(() => done(failed(error)));
+    }
+    this.#claimed = done;
+    this.#step({ type: 'claim', operator }, context);
+  }
+
+  #answerClaim(context: ActorContext<SourceMessage>): void {
+    const { phase, failure } = this.#machine;
+    const done = this.#claimed;
+    if (done === null || phase === 'claiming') return;
+    this.#claimed = null;
+    const outcome: Outcome<void> =
+      phase === 'outcomeUnknown' && failure !== null ? failed(failure) : succeeded(undefined);
+    context.effect(() => done(outcome));
   }
 
   #news(news: LinkNews, context: ActorContext<SourceMessage>): void {
@@ -170,6 +193,7 @@ export class SourceSession {
       this.#stoppedMs = (context.nowUs() - stoppedAtUs) / 1000;
     }
     for (const effect of effects) this.#perform(effect, context);
+    this.#answerClaim(context);
     if (before !== after && !this.#isFinished) this.#publish(null, context);
   }
 

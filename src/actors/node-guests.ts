@@ -2,7 +2,7 @@
 import type { Guest, WorkloadReport } from '../ports/hypervisor.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
 import { encodeRecordValue } from './migration-records.ts';
-import type { GuestNews, GuestState, NodeContext } from './node-messages.ts';
+import type { GuestNews, GuestNoted, GuestState, NodeContext } from './node-messages.ts';
 import { type NodeActorOptions, reportFault } from './node-options.ts';
 
 export interface ManagedGuest {
@@ -10,6 +10,7 @@ export interface ManagedGuest {
   readonly epoch: number;
   /** The migration that this host is the source of. */
   migrationId: string | null;
+  isGone: boolean;
 }
 
 const POLL_INTERVAL_US = 200_000;
@@ -30,6 +31,8 @@ export class GuestTable {
     switch (news.type) {
       case 'guestExited':
         return this.#exited(news.guest);
+      case 'noted':
+        return this.#noted(news, context);
       case 'observed':
         return this.#observed(news.guest, news.state, news.workload);
       case 'poll':
@@ -46,16 +49,24 @@ export class GuestTable {
     }
     this.manage(guest, 1, context);
     const value = encodeRecordValue({ kind: 'guest', value: { reference, epoch: 1 } });
-    context.effect(() =>
-      this.#options.storage.put(`guest/${name}`, value, (outcome) =>
-        done(outcome.ok ? succeeded(name) : failed(outcome.error)),
-      ),
-    );
+    const noted = context.completion<void>((outcome) => ({ type: 'noted', guest, outcome, done }));
+    context.effect(() => this.#options.storage.put(`guest/${name}`, value, noted));
+  }
+
+  /** A guest that a restarted agent would not find again is none of ours. */
+  #noted({ guest, outcome, done }: GuestNoted, context: NodeContext): void {
+    const { name } = guest.reference;
+    if (outcome.ok) return context.effect(() => done(succeeded(name)));
+    this.forget(name);
+    context.effect(() => {
+      guest.detach();
+      done(failed(outcome.error));
+    });
   }
 
   manage(guest: Guest, epoch: number, context: NodeContext): void {
     const { name } = guest.reference;
-    this.#guests.set(name, { guest, epoch, migrationId: null });
+    this.#guests.set(name, { guest, epoch, migrationId: null, isGone: false });
     const exited = context.listener<null>(() => ({ type: 'guestExited', guest }));
     context.effect(() => guest.onExit(() => void exited(null)));
     this.#observed(guest, 'running', null);
@@ -66,6 +77,14 @@ export class GuestTable {
   forget(name: string): void {
     this.#guests.delete(name);
     this.#options.view.guests.delete(name);
+  }
+
+  /** Its migration ended and it stayed, unless its process died on the way. */
+  stayed(name: string): void {
+    const managed = this.#guests.get(name);
+    if (managed === undefined) return;
+    managed.migrationId = null;
+    if (managed.isGone) this.#exited(managed.guest);
   }
 
   poll(context: NodeContext): void {
@@ -84,6 +103,7 @@ export class GuestTable {
     if (managed?.guest !== guest) return;
     this.#options.view.guests.delete(name);
     // Its session releases the guest, or finds out by itself that it is gone.
+    managed.isGone = true;
     if (managed.migrationId !== null) return;
     this.#guests.delete(name);
     const what = `the process of "${name}" ended`;

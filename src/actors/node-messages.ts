@@ -33,8 +33,17 @@ export type NodeCommand =
 
 export type GuestState = 'running' | 'paused' | 'fenced';
 
+/** The answer to an adoption, once it is durable that the guest is ours. */
+export interface GuestNoted {
+  readonly type: 'noted';
+  readonly guest: Guest;
+  readonly outcome: Outcome<void>;
+  readonly done: Completion<string>;
+}
+
 /** Of the guest table; a lost observation is followed by the next poll. */
 export type GuestNews =
+  | GuestNoted
   | { readonly type: 'guestExited'; readonly guest: Guest }
   | {
       readonly type: 'observed';

@@ -1,6 +1,7 @@
 /** What an operator asks of the migrations of a node: begin, cancel, claim. */
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
+import { nothingToClaim } from './migration-shell.ts';
 import { type Admission, unknownGuest } from './node-admission.ts';
 import type { GuestTable } from './node-guests.ts';
 import type { LinkTable } from './node-links.ts';
@@ -69,11 +70,8 @@ export class Operations {
   claim(guestName: string, operator: string, done: Completion<void>, context: NodeContext): void {
     const session = this.#sessions.sourceOf(guestName);
     if (session === undefined) {
-      const what = `"${guestName}" waits for no decision here`;
-      const error = new DwcpError('ERR_DWCP_GUEST_STATE', what);
-      return context.effect(() => done(failed(error)));
+      return context.effect(() => done(failed(nothingToClaim(guestName))));
     }
-    session.ref.tell({ type: 'claim', operator });
-    context.effect(() => done(succeeded(undefined)));
+    session.ref.tell({ type: 'claim', operator, done });
   }
 }

@@ -146,8 +146,8 @@ export class SessionTable {
     const { result, receipt } = outcome.value;
     const managed = this.#guests.get(session.guestName);
     if (managed?.migrationId === migrationId) {
-      managed.migrationId = null;
       if (result.type === 'moved') this.#guests.forget(session.guestName);
+      else this.#guests.stayed(session.guestName);
     }
     const { done } = session;
     if (done === null) return;

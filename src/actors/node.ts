@@ -90,6 +90,7 @@ export class NodeState {
         return this.#links.setMaxBandwidth(message.peer, message.bytesPerSec);
       case 'received':
         return this.#guests.manage(message.guest, message.epoch, context);
+      case 'noted':
       case 'guestExited':
       case 'observed':
       case 'poll':

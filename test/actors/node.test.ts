@@ -4,12 +4,14 @@ import { dwcp } from '#wire';
 import { SimulatedHypervisor } from '../../sim/hypervisor/simulated-hypervisor.ts';
 import { MemoryStorage } from '../../sim/storage/memory-storage.ts';
 import type { LinkCommand } from '../../src/actors/messages.ts';
+import { decodeDecision, encodeRecordValue } from '../../src/actors/migration-records.ts';
 import { createNactHost } from '../../src/actors/nact-host.ts';
 import { type NodeMessage, nodeActor } from '../../src/actors/node.ts';
 import { recover } from '../../src/actors/node-recovery.ts';
 import { NodeView } from '../../src/actors/node-view.ts';
 import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
 import type { MigrateOptions, MigrationReceipt } from '../../src/node.ts';
+import type { Storage, StoredRecord } from '../../src/ports/storage.ts';
 import type { BulkLink } from '../../src/ports/transport.ts';
 import { systemClock } from '../../src/system/clock.ts';
 import { type Completion, DwcpError } from '../../src/util/errors.ts';
@@ -26,7 +28,7 @@ const MEMORY_BYTES = 64 * 2 ** 20;
 
 async function startTestNode(
   id: string,
-  storage: MemoryStorage,
+  storage: Storage,
   hypervisor: SimulatedHypervisor = new SimulatedHypervisor({ defer: setImmediate }),
   maxConcurrentMigrations: number = 4,
 ): Promise<TestNode> {
@@ -94,6 +96,20 @@ function ask<T>(node: TestNode, message: (done: Completion<T>) => NodeMessage): 
   });
 }
 
+function records(storage: Storage, prefix: string): Promise<readonly StoredRecord[]> {
+  return new Promise((resolve, reject) => {
+    storage.list(prefix, (outcome) =>
+      outcome.ok ? resolve(outcome.value) : reject(outcome.error),
+    );
+  });
+}
+
+function stored(act: (done: Completion<void>) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    act((outcome) => (outcome.ok ? resolve() : reject(outcome.error)));
+  });
+}
+
 function migrate(
   node: TestNode,
   options: MigrateOptions,
@@ -127,6 +143,10 @@ async function until(condition: () => boolean, what: string): Promise<void> {
 
 const stop = (...nodes: readonly TestNode[]): Promise<unknown> =>
   Promise.all(nodes.map(({ host }) => new Promise<void>((done) => host.shutdown(done))));
+
+const claimBy =
+  (operator: string) =>
+  (done: Completion<void>): NodeMessage => ({ type: 'claim', guestName: 'vm', operator, done });
 
 describe('two nodes', () => {
   const newStorage = (): MemoryStorage => new MemoryStorage(setImmediate);
@@ -240,16 +260,68 @@ describe('two nodes', () => {
     await stop(b);
     // As a process that was killed between the record and the resume would leave it.
     for (const copy of b.hypervisor.copies.values()) copy.state = 'paused';
-    await ask<void>(a, (done) => {
-      storage.b.remove('guest/vm', done);
-      return { type: 'poll' };
+    const [copy] = b.hypervisor.copies.values();
+    assert.ok(copy !== undefined);
+    const { reference } = copy;
+    const decision = { migrationId: 'm1', verdict: 'commit', guestName: 'vm', from: 'a' } as const;
+    const value = { ...decision, epoch: 2, reference };
+    await stored((done) => {
+      storage.b.put('decision/m1', encodeRecordValue({ kind: 'decision', value }), done);
     });
+    await stored((done) => storage.b.remove('guest/vm', done));
     const again = new SimulatedHypervisor({ defer: setImmediate }, b.hypervisor.copies);
     const restarted = await startTestNode('b', storage.b, again);
     await until(() => states(restarted)[0] === 'running', 'the record makes b resume its guest');
     connect(a, restarted);
     await until(() => states(a)[0] === 'killed', 'and the source hears of the commit');
     await stop(a, restarted);
+  });
+
+  it('say commit of a guest that moved on since', async () => {
+    const storage = { a: newStorage(), b: newStorage() };
+    const [a, b] = [await startTestNode('a', storage.a), await startTestNode('b', storage.b)];
+    const link = connect(a, b);
+    link.drop('decision');
+    await launch(a);
+    void migrate(a, { to: 'b' }).catch(() => {});
+    await until(() => states(b)[0] === 'running', 'b committed');
+    const takenOver = async (): Promise<boolean> => {
+      const [record] = await records(storage.b, 'decision/');
+      return record !== undefined && decodeDecision(record).reference === null;
+    };
+    while (!(await takenOver())) await new Promise(setImmediate);
+    link.cut();
+    await stop(b);
+    await stored((done) => storage.b.remove('guest/vm', done));
+    const restarted = await startTestNode('b', storage.b);
+    connect(a, restarted);
+    await until(() => states(a)[0] === 'killed', 'and the source lets its copy go');
+    assert.deepEqual(states(restarted), [], 'nothing is started over');
+    await stop(a, restarted);
+  });
+
+  it('keep the decision when the record of the guest could not be stored', async () => {
+    const storage = newStorage();
+    const full: Storage = {
+      list: (prefix, done) => storage.list(prefix, done),
+      remove: (key, done) => storage.remove(key, done),
+      put: (key, value, done) => {
+        if (!key.startsWith('guest/')) return storage.put(key, value, done);
+        const error = new DwcpError('ERR_DWCP_STORAGE', 'no space left on device');
+        setImmediate(() => done({ ok: false, error }));
+      },
+    };
+    const [a, b] = [await startTestNode('a', newStorage()), await startTestNode('b', full)];
+    connect(a, b);
+    await launch(a);
+    await migrate(a, { to: 'b' });
+    await until(() => b.view.migrations.get('m1')?.phase === 'completed', 'the source settled it');
+    await stop(a, b);
+    const again = new SimulatedHypervisor({ defer: setImmediate }, b.hypervisor.copies);
+    const restarted = await startTestNode('b', storage, again);
+    await until(() => restarted.view.guests.has('vm'), 'the restarted agent finds its guest');
+    assert.deepEqual(states(restarted), ['running']);
+    await stop(restarted);
   });
 
   it('give the guest back on an operator word only', async () => {
@@ -263,7 +335,8 @@ describe('two nodes', () => {
     link.cut();
     await until(() => a.view.migrations.get('m1')?.phase === 'outcomeUnknown', 'and does not know');
     assert.equal(a.view.migrations.get('m1')?.error?.code, 'ERR_DWCP_OUTCOME_UNKNOWN');
-    await ask<void>(a, (done) => ({ type: 'claim', guestName: 'vm', operator: 'ada', done }));
+    await ask<void>(a, claimBy('ada'));
+    await assert.rejects(ask<void>(a, claimBy('bob')), { code: 'ERR_DWCP_GUEST_STATE' });
     await assert.rejects(session, { message: /claimed by ada/ });
     assert.deepEqual(states(a), ['running']);
     await stop(a, b);

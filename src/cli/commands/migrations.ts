@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { formatBytes } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
+import { withFaults } from '../migration-faults.ts';
 import { addCommand, formatTable, printResult } from '../output.ts';
 
 export function addMigrationsCommand(program: Command): void {
@@ -23,6 +24,6 @@ export function addMigrationsCommand(program: Command): void {
       each.error === null ? '-' : each.error.code,
     ]);
     const header = ['ID', 'GUEST', 'MOVE', 'PHASE', 'ROUND', 'REMAINING', 'ERROR'];
-    printResult(options, migrations, formatTable(header, rows));
+    printResult(options, migrations, withFaults(formatTable(header, rows), migrations));
   });
 }

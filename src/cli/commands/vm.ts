@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
+import { withFaults } from '../migration-faults.ts';
 import { addCommand, formatTable, printResult } from '../output.ts';
 
 export function addVmCommands(program: Command): void {
@@ -22,7 +23,11 @@ function addListCommand(vm: Command): void {
     'dwcp vm list --config agent.yaml',
   );
   addConnectionOptions(command).action(async (options: ConnectionOptions) => {
-    const guests = await withAgent(options, (client) => client.guests());
+    const { guests, migrations } = await withAgent(options, async (client) => ({
+      guests: await client.guests(),
+      migrations: await client.migrations(),
+    }));
+    const waiting = migrations.filter(({ phase }) => phase === 'outcomeUnknown');
     const rows = guests.map((guest) => [
       guest.name,
       guest.kind,
@@ -33,7 +38,11 @@ function addListCommand(vm: Command): void {
       guest.migrationId ?? '-',
     ]);
     const header = ['NAME', 'KIND', 'STATE', 'MEMORY', 'PID', 'EPOCH', 'MIGRATION'];
-    printResult(options, guests, formatTable(header, rows));
+    const document = guests.map((guest) => ({
+      ...guest,
+      error: waiting.find(({ migrationId }) => migrationId === guest.migrationId)?.error ?? null,
+    }));
+    printResult(options, document, withFaults(formatTable(header, rows), waiting));
   });
 }
 

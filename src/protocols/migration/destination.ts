@@ -14,6 +14,7 @@ import {
   abortStored,
   commitStored,
   fenced,
+  guestStored,
   query,
   restore,
   resumed,
@@ -141,9 +142,7 @@ function receive(state: DestinationState, message: MigrationMessage): void {
 function stored(state: DestinationState, token: string, outcome: Outcome<void>): void {
   switch (token) {
     case 'guest':
-      // The decision record still finds the guest; only a later settle would lose that.
-      if (!outcome.ok) state.note('guest record', outcome.error.message);
-      return;
+      return guestStored(state, outcome);
     case 'settled':
       return recordForgotten(state);
     case 'commit':

@@ -80,7 +80,7 @@ export interface DecisionRecord {
   readonly guestName: string;
   readonly from: string;
   readonly epoch: number;
-  /** The incoming guest that a commit made the owner; null for an abort. */
+  /** The incoming guest that a commit made the owner; null for an abort, and once the guest has its own record. */
   readonly reference: GuestReference | null;
 }
 

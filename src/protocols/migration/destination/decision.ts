@@ -8,7 +8,7 @@ import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import { type DecisionRecord, recordKey } from '../types.ts';
 import { beginDiscard } from './discard.ts';
 import { decideAbort, persistDecision, sendDecision } from './record.ts';
-import { armSettleTimer } from './settlement.ts';
+import { armSettleTimer, forgetDecision } from './settlement.ts';
 import type { DestinationState } from './state.ts';
 
 /** This process found the decision of an earlier one. */
@@ -19,7 +19,9 @@ export function restore(state: DestinationState, record: DecisionRecord): void {
     return state.enter('aborted', 'aborted earlier');
   }
   state.reference = record.reference;
-  if (state.options.isRunning) return state.enter('committed', 'the guest runs here');
+  state.guestRecord = state.options.isRunning ? 'durable' : 'none';
+  if (record.reference === null) state.guestRecord = 'durable';
+  if (state.guestRecord === 'durable') return state.enter('committed', 'the guest runs here');
   resume(state, record.reference);
 }
 
@@ -107,4 +109,17 @@ export function resumed(state: DestinationState, outcome: Outcome<GuestReference
     record: { kind: 'guest', value: { reference: outcome.value, epoch } },
   });
   sendDecision(state, 'commit');
+}
+
+/**
+ * The guest has a record of its own, so the decision's need not find it any more. Without this a
+ * guest that moved on would look like one that was lost, to a source that asks late.
+ */
+export function guestStored(state: DestinationState, outcome: Outcome<void>): void {
+  state.guestRecord = outcome.ok ? 'durable' : 'failed';
+  if (!outcome.ok) state.note('guest record', outcome.error.message);
+  if (state.isSettled) return forgetDecision(state);
+  if (!outcome.ok) return;
+  state.reference = null;
+  persistDecision(state, 'commit', 'tookOver');
 }

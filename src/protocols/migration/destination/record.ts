@@ -7,11 +7,15 @@ export function decideAbort(state: DestinationState, reason: string): void {
   persistDecision(state, 'abort');
 }
 
-export function persistDecision(state: DestinationState, verdict: 'commit' | 'abort'): void {
-  const { migrationId, from, terms } = state.options;
+export function persistDecision(
+  state: DestinationState,
+  verdict: 'commit' | 'abort',
+  token: string = verdict,
+): void {
+  const { migrationId, from, terms, restored } = state.options;
   state.emit({
     type: 'persist',
-    token: verdict,
+    token,
     key: recordKey('decision', migrationId),
     record: {
       kind: 'decision',
@@ -19,8 +23,8 @@ export function persistDecision(state: DestinationState, verdict: 'commit' | 'ab
         migrationId,
         verdict,
         from,
-        guestName: terms?.guestName ?? '',
-        epoch: terms?.epoch ?? 0,
+        guestName: terms?.guestName ?? restored?.guestName ?? '',
+        epoch: terms?.epoch ?? restored?.epoch ?? 0,
         reference: verdict === 'commit' ? state.reference : null,
       },
     },

@@ -13,6 +13,15 @@ export function armSettleTimer(state: DestinationState): void {
 
 export function settled(state: DestinationState): void {
   if (!isDecided(state)) return;
+  state.isSettled = true;
+  forgetDecision(state);
+}
+
+/** Not before the guest's own record is durable: the decision is what finds the guest until then. */
+export function forgetDecision(state: DestinationState): void {
+  const isNeeded = state.phase === 'committed' && !state.resumeFailed;
+  if (isNeeded && state.guestRecord === 'none') return;
+  if (isNeeded && state.guestRecord === 'failed') return finish(state, resultOf(state));
   const key = recordKey('decision', state.options.migrationId);
   state.emit({ type: 'forget', token: 'settled', key });
 }

@@ -38,6 +38,10 @@ export class DestinationState {
   /** Committed, but the guest does not run, or nobody can say whether the record is durable. */
   resumeFailed = false;
 
+  /** What a restarted agent finds the guest by: the decision's record, until the guest has its own. */
+  guestRecord: 'none' | 'durable' | 'failed' = 'none';
+  isSettled = false;
+
   // giving up
   wantDiscard = false;
   discard: 'none' | 'running' | 'done' = 'none';

@@ -6,7 +6,7 @@ import { assert } from '../../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import { recordKey, type Verdict } from '../types.ts';
 import { release } from './settlement.ts';
-import type { SourceState } from './state.ts';
+import { DECISION_TIMEOUT_US, type SourceState } from './state.ts';
 import { startVerification } from './verification.ts';
 
 export function decided(state: SourceState, verdict: Verdict, reason: string): void {
@@ -49,8 +49,10 @@ export function decisionTimedOut(state: SourceState): void {
   askForDecision(state);
 }
 
+/** Again and again: a question or an answer may be lost, and the peer may have come to know more. */
 export function askForDecision(state: SourceState): void {
   state.send({ type: 'decisionQuery' });
+  state.setTimer('decision', DECISION_TIMEOUT_US);
 }
 
 /** This process found the fence of an earlier one. */
@@ -64,6 +66,7 @@ export function claim(state: SourceState, operator: string): void {
   if (!isAwaited(state)) return;
   const { terms, to } = state.options;
   const { migrationId, guestName } = terms;
+  state.cancelTimer('decision');
   state.enter('claiming', `${operator} says that ${to} is fenced`);
   state.claimOperator = operator;
   state.emit({

@@ -6,10 +6,7 @@ import { assert } from '../../../util/assert.ts';
 import type { Outcome } from '../../../util/errors.ts';
 import { recordKey } from '../types.ts';
 import { abort, abortNow } from './abort.ts';
-import type { SourceState } from './state.ts';
-
-/** A decision that takes this long is asked for again. The time-out asks; it never resumes. */
-const DECISION_TIMEOUT_US = 10_000_000;
+import { DECISION_TIMEOUT_US, type SourceState } from './state.ts';
 
 export function fence(state: SourceState): void {
   state.cancelTimer('verify');

@@ -15,6 +15,9 @@ import {
   type SourceResult,
 } from './types.ts';
 
+/** A decision that takes this long is asked for again. The time-out asks; it never resumes. */
+export const DECISION_TIMEOUT_US = 10_000_000;
+
 export class SourceState {
   readonly options: SourceOptions;
   readonly pageCount: number;
