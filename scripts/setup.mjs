@@ -128,7 +128,7 @@ function ensureTools(tools, { mayInstall } = { mayInstall: true }) {
     process.exit(1);
   }
   console.error(`dwcp setup: system packages ${packages}`);
-  const [command, ...sudo] = isRoot ? ['sh'] : ['sudo', '-n', 'sh'];
+  const [command, ...sudo] = isRoot ? ['/bin/sh'] : ['sudo', '-n', '/bin/sh'];
   run(command, [...sudo, '-c', line], { quiet: true });
 }
 

@@ -3,18 +3,7 @@ import { test } from 'node:test';
 import { startMetricsServer } from '../../src/agent/metrics-server.ts';
 import { DwcpError } from '../../src/util/errors.ts';
 import { FakeNode, RECEIPT, STATUS } from './fake-node.ts';
-
-async function scrape(port: number): Promise<ReadonlyMap<string, number>> {
-  const response = await fetch(`http://127.0.0.1:${port}/metrics`);
-  assert.equal(response.status, 200);
-  const lines = (await response.text()).split('\n').filter((line) => line.startsWith('dwcp_'));
-  return new Map(
-    lines.map((line) => {
-      const blank = line.lastIndexOf(' ');
-      return [line.slice(0, blank), Number(line.slice(blank + 1))];
-    }),
-  );
-}
+import { scrape } from './scrape.ts';
 
 /** Every series that this agent may export, with the value its producer was given below. */
 const EXPECTED: readonly (readonly [string, number])[] = [
@@ -57,7 +46,7 @@ test('every exported series has a producer, and no other series is exported', as
     for (const message of ['one', 'two']) {
       node.events$.next({ type: 'fault', error: new DwcpError('ERR_DWCP_CORRUPT', message) });
     }
-    const series = await scrape(server.port);
+    const { series } = await scrape(server.port);
     for (const [name, value] of EXPECTED) assert.equal(series.get(name), value, name);
     const known = new Set(EXPECTED.map(([name]) => name));
     const others = [...series.keys()].filter(
@@ -76,7 +65,7 @@ test('a guest that left and a migration that ended leave no stale series', async
     await scrape(server.port);
     node.guestList = [];
     node.migrationList = [{ ...STATUS, phase: 'completed' }];
-    const names = [...(await scrape(server.port)).keys()];
+    const names = [...(await scrape(server.port)).series.keys()];
     assert.deepEqual(
       names.filter((name) => name.includes('vm1')),
       [],
