@@ -72,10 +72,10 @@ test('the glossary is in order, and its words are in use', () => {
   const words = [...glossary.matchAll(/^- \*\*([^*]+)\*\*: /gm)].map((match) => match[1] ?? '');
   assert.ok(words.length > 30);
   assert.deepEqual(words, [...words].sort());
-  const used = ['src', 'native', 'bench']
+  const used = ['src', 'native', 'bench', 'scripts']
     .flatMap((folder) =>
       readdirSync(join(checkout, folder), { recursive: true, encoding: 'utf8' })
-        .filter((name) => /\.(?:ts|cc|h)$/.test(name) && !name.includes('node_modules'))
+        .filter((name) => /\.(?:ts|mjs|cc|h)$/.test(name) && !name.includes('node_modules'))
         .map((name) => read(join(folder, name))),
     )
     .concat(read('README.md'), read('docs/ARCHITECTURE.md'))
