@@ -16,6 +16,7 @@
         'engine/byte_transfer.cc',
         'engine/engine.cc',
         'engine/frame.cc',
+        'engine/io_loop.cc',
         'engine/link.cc',
         'engine/link_core.cc',
         'engine/local_socket.cc',

@@ -1,4 +1,4 @@
-// The honest peer of `bench transport`: two processes, N TCP streams and the same work on every
+// The honest peer of `bench transport`: two processes, N TCP streams, the same kernels over every
 // byte (copy with CRC32C, send, receive, verify, land in a cold region). No acknowledgement, no
 // credit.
 //
@@ -66,8 +66,9 @@ void SendStream(int fd, const uint8_t* region, const Plan& plan, std::atomic<siz
   for (size_t chunk; (chunk = (*next)++) < chunks * plan.passes;) {
     Header header{(chunk % chunks) * plan.chunk_bytes, uint32_t(plan.chunk_bytes), 0};
     for (size_t at = 0; at < plan.chunk_bytes; at += kPage) {
-      auto digest = dwcp::CopyPageWithDigest(staging.data() + sizeof(Header) + at,
-                                             region + header.offset + at);
+      dwcp::PrefetchPage(region + header.offset + at + kPage);
+      uint8_t* to = staging.data() + sizeof(Header) + at;
+      auto digest = dwcp::CopyPageWithDigest(to, region + header.offset + at);
       header.crc = dwcp::Crc32cAppendPage(header.crc, digest);
     }
     memcpy(staging.data(), &header, sizeof header);

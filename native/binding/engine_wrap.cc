@@ -109,11 +109,12 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
       Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(), "dwcp engine", 0, 1);
   // The queue's closure looks the engine up again: a late call after close finds it or nothing.
   auto slot = std::make_shared<std::weak_ptr<Engine>>();
-  engine_ = std::make_shared<Engine>([notify = notify_, slot]() {
+  const auto notify = [notify = notify_, slot]() {
     notify.NonBlockingCall([slot](Napi::Env env, Napi::Function listener) {
       if (std::shared_ptr<Engine> engine = slot->lock()) Deliver(env, listener, engine.get());
     });
-  });
+  };
+  engine_ = std::make_shared<Engine>(notify, info[1].As<Napi::Number>().Uint32Value());
   *slot = engine_;
   info.Env().AddCleanupHook([engine = std::weak_ptr<Engine>(engine_)]() {
     if (std::shared_ptr<Engine> running = engine.lock()) running->Stop();

@@ -11,7 +11,7 @@ namespace dwcp {
 class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
  public:
   static Napi::Function Define(Napi::Env env);
-  // (onEvents: (events) => void)
+  // (onEvents: (events) => void, ioThreads: number)
   explicit EngineWrap(const Napi::CallbackInfo& info);
   ~EngineWrap() override;
 

@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "engine/link.h"
+#include "engine/stream.h"
 #include "engine/transfer.h"
 
 namespace dwcp {
@@ -20,6 +21,11 @@ constexpr size_t kReturnPieceBytes = 64 * 1024;
 constexpr size_t kReturnUntakenBytesMax = 4 * kReturnPieceBytes;
 
 }  // namespace
+
+LocalSocket::LocalSocket(Engine* engine, int fd, uint32_t interest, void* owner, Ready ready)
+    : Pollable(engine, engine->first_loop()), owner_(owner), ready_(ready) {
+  Open(fd, interest);
+}
 
 ByteSender::ByteSender(Link* link, int handle, TransferName name, uint64_t window_bytes,
                        int listen_fd, std::string path)
@@ -37,7 +43,7 @@ void ByteSender::Hide() {
     if (*socket == nullptr) continue;
     if (socket == &listener_) unlink(path_.c_str());
     (*socket)->Shut();
-    link_->engine()->Bury(std::move(*socket));
+    link_->engine()->first_loop()->Bury(std::move(*socket));
   }
 }
 
@@ -46,7 +52,7 @@ void ByteSender::OnListener() {
   if (fd < 0) return;
   unlink(path_.c_str());
   listener_->Shut();
-  link_->engine()->Bury(std::move(listener_));
+  link_->engine()->first_loop()->Bury(std::move(listener_));
   local_ = std::make_unique<LocalSocket>(
       link_->engine(), fd, EPOLLIN, this,
       [](void* self, uint32_t events) { static_cast<ByteSender*>(self)->OnLocal(events); });
@@ -63,7 +69,7 @@ void ByteSender::OnLocal(uint32_t events) {
   link_->Kick();
 }
 
-bool ByteSender::Build(Buffer* buffer) {
+bool ByteSender::Build(Buffer* buffer, Stream* stream) {
   size_t got = 0;
   while (got < link_->chunk_bytes()) {
     const ssize_t count = recv(local_->fd(), buffer->payload + got, link_->chunk_bytes() - got, 0);
@@ -89,7 +95,8 @@ bool ByteSender::Build(Buffer* buffer) {
     ended_ = true;
     end_seq_ = core_.next();
   }
-  Seal(buffer, FrameType::kChunkBytes, 0, got == 0 ? kEndOfBytes : 0, nullptr);
+  Seal(buffer, core_.next(), FrameType::kChunkBytes, 0, got == 0 ? kEndOfBytes : 0, nullptr);
+  Keep(core_.Stage(buffer->frame_bytes(), stream->id()), buffer);
   return true;
 }
 
@@ -156,7 +163,7 @@ ByteReceiver::~ByteReceiver() {
   }
   if (local_ == nullptr) return;
   local_->Shut();
-  link_->engine()->Bury(std::move(local_));
+  link_->engine()->first_loop()->Bury(std::move(local_));
 }
 
 const char* ByteReceiver::Check(const FrameHeader& header, Buffer*) {

@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,8 +14,6 @@
 
 namespace dwcp {
 namespace {
-
-constexpr uint64_t kTickUs = 20000;
 
 bool ParseAddress(const std::string& host, int port, sockaddr_storage* out, socklen_t* size) {
   std::memset(out, 0, sizeof *out);
@@ -49,19 +46,9 @@ std::string AddressText(const sockaddr_storage& address) {
   return std::string(text) + ":" + std::to_string(ntohs(v4.sin_port));
 }
 
-class WakeUp final : public Pollable {
- public:
-  WakeUp(Engine* engine, int fd) : Pollable(engine) { Open(fd, EPOLLIN); }
-  void OnEvents(uint32_t) override {
-    uint64_t count;
-    while (read(fd(), &count, sizeof count) > 0) {
-    }
-  }
-};
-
 class Listener final : public Pollable {
  public:
-  Listener(Engine* engine, int fd) : Pollable(engine) { Open(fd, EPOLLIN); }
+  Listener(Engine* engine, int fd) : Pollable(engine, engine->first_loop()) { Open(fd, EPOLLIN); }
   void OnEvents(uint32_t) override {
     for (int i = 0; i < 64; i++) {
       sockaddr_storage address{};
@@ -91,27 +78,22 @@ uint64_t Engine::NowUs() {
   return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
 }
 
-Engine::Engine(Notify notify)
-    : notify_(std::move(notify)), digest_scratch_(kChunkBytesMax / kPageBytes) {
-  epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
-  wake_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  if (epoll_fd_ < 0 || wake_fd_ < 0) throw std::system_error(errno, std::generic_category());
-  wake_ = std::make_unique<WakeUp>(this, wake_fd_);
-  thread_ = std::thread([this] { Run(); });
+Engine::Engine(Notify notify, size_t io_threads) : notify_(std::move(notify)) {
+  for (size_t i = 0; i < io_threads; i++) loops_.push_back(std::make_unique<IoLoop>(this));
+  for (auto& loop : loops_) loop->Start();
 }
 
 Engine::~Engine() { Stop(); }
 
 void Engine::Wake() {
-  if (stopped_) return;  // the descriptor may be somebody else's by now
-  const uint64_t one = 1;
-  if (write(wake_fd_, &one, sizeof one) < 0) return;  // full means that it is awake
+  if (stopped_) return;  // the descriptors may be somebody else's by now
+  for (auto& loop : loops_) loop->Wake();
 }
 
 void Engine::Stop() {
   if (stopping_.exchange(true)) return;
   Wake();
-  thread_.join();
+  for (auto& loop : loops_) loop->Join();
   std::lock_guard<std::mutex> lock(mutex_);
   stopped_ = true;
   for (auto& entry : links_) entry.second->Fail("ERR_DWCP_CLOSED", "the transport was closed");
@@ -120,46 +102,29 @@ void Engine::Stop() {
   receivers_.clear();
   links_.clear();
   listeners_.clear();
-  graveyard_.clear();
-  wake_.reset();
-  close(epoll_fd_);
+  for (auto& loop : loops_) loop->Close();
 }
 
-void Engine::Run() {
-  std::vector<epoll_event> events(128);
-  int timeout_ms = -1;
-  while (!stopping_) {
-    const int count =
-        epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), timeout_ms);
-    for (int i = 0; i < count; i++) {
-      while (waiting_ > 0) std::this_thread::yield();
-      std::lock_guard<std::mutex> lock(mutex_);
-      auto* target = static_cast<Pollable*>(events[static_cast<size_t>(i)].data.ptr);
-      if (target->fd() >= 0) target->OnEvents(events[static_cast<size_t>(i)].events);
-    }
-    while (waiting_ > 0) std::this_thread::yield();
-    std::lock_guard<std::mutex> lock(mutex_);
-    graveyard_.clear();
-    const uint64_t now_us = NowUs();
-    if (now_us - last_tick_us_ >= kTickUs) Tick(now_us);
-    timeout_ms = TimeoutMs(now_us);
-  }
+IoLoop* Engine::LeastLoadedLoop() {
+  return std::min_element(
+             loops_.begin(), loops_.end(),
+             [](const auto& a, const auto& b) { return a->stream_count < b->stream_count; })
+      ->get();
 }
 
-int Engine::TimeoutMs(uint64_t now_us) {
-  uint64_t wait_us = streams_.empty() ? 1000000 : kTickUs;
+uint64_t Engine::UntilPacedUs(uint64_t now_us, uint64_t wait_us) {
   for (auto& entry : links_) {
     const uint64_t paced_us = entry.second->Unthrottle(now_us);
     if (paced_us > 0) wait_us = std::min(wait_us, paced_us);
   }
-  return static_cast<int>((wait_us + 999) / 1000);
+  return wait_us;
 }
 
-void Engine::Tick(uint64_t now_us) {
-  last_tick_us_ = now_us;
+void Engine::Tick(IoLoop* loop, uint64_t now_us) {
   std::vector<Stream*> late;
   for (auto& entry : streams_) {
     Stream& stream = *entry.second;
+    if (stream.loop() != loop) continue;
     if (stream.state() == Stream::State::kAttached) {
       // Acknowledgements and credit are repeated on every stream, so that none of them matters.
       if (stream.OwesAck()) stream.AcksDue();
@@ -171,6 +136,8 @@ void Engine::Tick(uint64_t now_us) {
     stream->Close("ERR_DWCP_TIMEOUT", "bulk stream " + stream->remote() + " did not join in time",
                   ETIMEDOUT);
   }
+  if (loop != first_loop()) return;
+  for (auto& entry : links_) entry.second->Kick();
   for (auto& listener : listeners_) static_cast<Listener*>(listener.get())->Rest(false);
   TellRefusals(now_us);
 }
@@ -226,8 +193,8 @@ void Engine::Accepted(int fd, const std::string& remote) {
                   "too many connections that do not join, one from " + oldest->remote());
   }
   const int id = next_id_++;
-  auto stream = std::make_unique<Stream>(this, id, fd, false, remote, NowUs() + kJoinTimeoutUs);
-  streams_.emplace(id, std::move(stream));
+  streams_.emplace(id, std::make_unique<Stream>(this, LeastLoadedLoop(), id, fd, false, remote,
+                                                NowUs() + kJoinTimeoutUs));
 }
 
 int Engine::Dial(const std::string& host, int port, const std::string& local,
@@ -260,8 +227,8 @@ int Engine::Dial(const std::string& host, int port, const std::string& local,
     return -error_number;
   }
   const int id = next_id_++;
-  streams_.emplace(id, std::make_unique<Stream>(this, id, fd, true, AddressText(address),
-                                                NowUs() + timeout_ms * 1000));
+  streams_.emplace(id, std::make_unique<Stream>(this, LeastLoadedLoop(), id, fd, true,
+                                                AddressText(address), NowUs() + timeout_ms * 1000));
   return id;
 }
 
@@ -273,7 +240,9 @@ Stream* Engine::stream(int id) {
 void Engine::Retire(int stream_id) {
   auto it = streams_.find(stream_id);
   if (it == streams_.end()) return;
-  Bury(std::move(it->second));
+  IoLoop* loop = it->second->loop();
+  loop->stream_count--;
+  loop->Bury(std::move(it->second));
   streams_.erase(it);
 }
 

@@ -1,5 +1,7 @@
-// The native bulk engine: one I/O thread with epoll drives every socket. Callers on other threads
-// take its mutex; the thread lets them in between two sockets' turns.
+// The native bulk engine: a few I/O threads with epoll drive the sockets. One lock covers all that
+// is decided; a thread leaves it (Outside) only to touch bytes: to copy, hash, send, receive and
+// land. A caller from elsewhere (Guard) gets the lock once nobody is outside, so it may close
+// anything.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -13,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/io_loop.h"
 #include "engine/link.h"
 #include "engine/stream.h"
 
@@ -40,20 +43,56 @@ class Engine {
  public:
   using Notify = std::function<void()>;
   // `notify` is called from any thread when the event queue stops being empty.
-  explicit Engine(Notify notify);
+  Engine(Notify notify, size_t io_threads);
   ~Engine();
 
   class Guard {
    public:
-    explicit Guard(Engine* engine) : engine_(engine) {
+    explicit Guard(Engine* engine) : engine_(engine), lock_(engine->mutex_, std::defer_lock) {
       engine_->waiting_++;
-      engine_->mutex_.lock();
+      lock_.lock();
+      engine_->all_inside_.wait(lock_, [this] { return engine_->outside_ == 0; });
       engine_->waiting_--;
     }
     ~Guard() {
-      engine_->mutex_.unlock();
+      lock_.unlock();
       engine_->Wake();
     }
+
+   private:
+    Engine* engine_;
+    std::unique_lock<std::mutex> lock_;
+  };
+
+  // An I/O thread's turn with one socket: it holds the lock, and lets a waiting Guard go first.
+  class Turn {
+   public:
+    explicit Turn(Engine* engine) : engine_(engine) {
+      while (engine_->waiting_ > 0) std::this_thread::yield();
+      engine_->mutex_.lock();
+    }
+    ~Turn() { engine_->mutex_.unlock(); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Engine* engine_;
+  };
+
+  // Within a turn: bytes are touched without the lock. Nothing that the thread holds can be closed
+  // meanwhile, but the other I/O threads decide on.
+  class Outside {
+   public:
+    explicit Outside(Engine* engine) : engine_(engine) {
+      engine_->outside_++;
+      engine_->mutex_.unlock();
+    }
+    ~Outside() {
+      engine_->mutex_.lock();
+      if (--engine_->outside_ == 0 && engine_->waiting_ > 0) engine_->all_inside_.notify_all();
+    }
+    Outside(const Outside&) = delete;
+    Outside& operator=(const Outside&) = delete;
 
    private:
     Engine* engine_;
@@ -78,36 +117,37 @@ class Engine {
   void Stop();
   std::vector<Event> TakeEvents();
 
-  // For the engine's own parts, on whichever thread holds the mutex.
+  // For the engine's own parts, on whichever thread holds the lock.
   void Emit(Event event);
   void Accepted(int fd, const std::string& remote);
   // A connection that JavaScript never heard of ended with an error: told, but never as a flood.
   void Refused(const std::string& code, const std::string& message, int error_number);
   bool Backlogged();
   void Retire(int stream_id);
-  // Frees `object` once no event of this epoll round can name it.
-  void Bury(std::unique_ptr<Pollable> object) { graveyard_.push_back(std::move(object)); }
-  int epoll_fd() const { return epoll_fd_; }
-  PageDigest* digest_scratch() { return digest_scratch_.data(); }
+  void Tick(IoLoop* loop, uint64_t now_us);
+  // Microseconds until a paced link may send again, at most `wait_us`.
+  uint64_t UntilPacedUs(uint64_t now_us, uint64_t wait_us);
+  // Sockets that need no balance.
+  IoLoop* first_loop() { return loops_.front().get(); }
+  bool stopping() const { return stopping_; }
+  // Somebody waits for the lock: the turn should end.
+  bool wanted() const { return waiting_ > 0; }
   static uint64_t NowUs();
 
  private:
-  void Run();
-  void Tick(uint64_t now_us);
   void TellRefusals(uint64_t now_us);
-  int TimeoutMs(uint64_t now_us);
+  IoLoop* LeastLoadedLoop();
   void Wake();
 
   Notify notify_;
   std::mutex mutex_;
   std::atomic<int> waiting_{0};
   std::atomic<bool> stopping_{false};
-  std::atomic<bool> stopped_{false};  // the thread is gone and so are the descriptors
-  int epoll_fd_ = -1;
-  int wake_fd_ = -1;
+  std::atomic<bool> stopped_{false};  // the threads are gone and so are the descriptors
+  int outside_ = 0;
+  std::condition_variable all_inside_;  // nobody is outside any more
   int next_id_ = 1;
   int next_handle_ = 1;
-  uint64_t last_tick_us_ = 0;
   std::vector<std::unique_ptr<Pollable>> listeners_;
   std::map<int, std::unique_ptr<Stream>> streams_;
   std::map<int, std::unique_ptr<Link>> links_;
@@ -120,12 +160,9 @@ class Engine {
     std::string message;
   };
   std::map<std::string, Refusals> refusals_;  // by code
-  std::vector<std::unique_ptr<Pollable>> graveyard_;
-  std::vector<PageDigest> digest_scratch_;
   std::mutex event_mutex_;
   std::vector<Event> events_;
-  std::unique_ptr<Pollable> wake_;
-  std::thread thread_;
+  std::vector<std::unique_ptr<IoLoop>> loops_;
 };
 
 }  // namespace dwcp

@@ -43,7 +43,7 @@ Buffer* Link::Pull(Stream* stream) {
   for (size_t tried = 0; tried < senders_.size(); tried++) {
     Sender& sender = *senders_[turn_++ % senders_.size()];
     bool reinjected = false;
-    Buffer* buffer = sender.Pull(stream->id(), &reinjected);
+    Buffer* buffer = sender.Pull(stream, &reinjected);
     if (buffer == nullptr) {
       wants_room = wants_room || sender.WantsRoom();
       continue;
@@ -61,8 +61,24 @@ void Link::Acked(const Buffer& buffer) {
   if (stream != nullptr) stream->acked_bytes += buffer.frame_bytes();
 }
 
+bool Link::MayPull() {
+  return std::any_of(senders_.begin(), senders_.end(),
+                     [](const auto& sender) { return sender->MayPull(); });
+}
+
 void Link::Kick() {
+  if (!MayPull()) return;
   for (Stream* stream : streams_) stream->Arm();
+}
+
+void Link::KickOne() {
+  if (!MayPull()) return;
+  for (size_t tried = 0; tried < streams_.size(); tried++) {
+    Stream* stream = streams_[kick_turn_++ % streams_.size()];
+    if (stream->armed()) continue;
+    stream->Arm();
+    return;
+  }
 }
 
 bool Link::AddSender(std::unique_ptr<Sender> sender) {

@@ -54,8 +54,10 @@ class Link {
   }
   // A chunk was acknowledged; it counts for the stream that carried it last.
   void Acked(const Buffer& buffer);
-  // There may be work: every idle stream asks again.
+  // There may be work: every idle stream asks again. KickOne wakes one, which wakes the next once
+  // it took a chunk: for the events that come with every chunk.
   void Kick();
+  void KickOne();
 
   bool AddSender(std::unique_ptr<Sender> sender);
   bool AddReceiver(std::unique_ptr<Receiver> receiver);
@@ -74,9 +76,11 @@ class Link {
   uint32_t chunk_bytes_;
   BufferPool pool_;
   PacingBucket bucket_;
+  bool MayPull();
   bool throttled_ = false;
   uint64_t generation_ = 0;
   size_t turn_ = 0;
+  size_t kick_turn_ = 0;
   std::vector<Stream*> streams_;
   std::vector<std::unique_ptr<Sender>> senders_;
   std::array<std::unique_ptr<Receiver>, kReceiversMax> receivers_{};

@@ -7,7 +7,8 @@ namespace dwcp {
 bool SendCore::MayStage(uint64_t bytes) const {
   if (next_ - 1 - cumulative_ >= kOutstandingMax) return false;
   if (next_ == cumulative_ + 1) return true;
-  return outstanding_bytes() + bytes <= window_bytes_ && staged_bytes_ + bytes <= credit_bytes_;
+  return outstanding_bytes() + bytes <= std::min(window_bytes_, limit_bytes_) &&
+         staged_bytes_ + bytes <= credit_bytes_;
 }
 
 uint64_t SendCore::Stage(uint64_t bytes, int stream) {
@@ -15,6 +16,19 @@ uint64_t SendCore::Stage(uint64_t bytes, int stream) {
   at(seq) = Slot{bytes, stream, State::kCarried};
   staged_bytes_ += bytes;
   return seq;
+}
+
+uint64_t SendCore::Reserve(uint64_t bytes, int stream) {
+  const uint64_t seq = Stage(bytes, stream);
+  at(seq).state = State::kBuilding;
+  return seq;
+}
+
+void SendCore::Built(uint64_t seq, uint64_t bytes) {
+  Slot& slot = at(seq);
+  staged_bytes_ -= slot.bytes - bytes;
+  slot.bytes = bytes;
+  slot.state = State::kCarried;
 }
 
 uint64_t SendCore::PullReinjection(int stream) {

@@ -27,6 +27,13 @@ class SendCore {
   bool MayStage(uint64_t bytes) const;
   // Names a new chunk that `stream` is about to carry.
   uint64_t Stage(uint64_t bytes, int stream);
+  // The same for a chunk that is still being built and will have at most `bytes`. A page that is
+  // read now may be read again for the next sequence, so a name is given before the first byte is
+  // read. Until Built says how long it became, nobody may acknowledge it.
+  uint64_t Reserve(uint64_t bytes, int stream);
+  void Built(uint64_t seq, uint64_t bytes);
+  // Holds back new chunks beyond this many unacknowledged bytes: less than what the peer grants.
+  void LimitOutstanding(uint64_t bytes) { limit_bytes_ = bytes; }
   // A chunk that lost its stream, now carried by `stream`; 0 when there is none.
   uint64_t PullReinjection(int stream);
   bool has_reinjection() const { return reinject_count_ > 0; }
@@ -42,7 +49,7 @@ class SendCore {
   uint64_t outstanding_bytes() const { return staged_bytes_ - released_bytes_; }
 
  private:
-  enum class State : uint8_t { kFree, kCarried, kReinject };
+  enum class State : uint8_t { kFree, kBuilding, kCarried, kReinject };
   struct Slot {
     uint64_t bytes = 0;
     int stream = -1;
@@ -53,6 +60,7 @@ class SendCore {
   bool Release(uint64_t seq);
 
   uint64_t window_bytes_;
+  uint64_t limit_bytes_ = ~uint64_t{0};
   uint64_t credit_bytes_ = 0;
   uint64_t cumulative_ = 0;
   uint64_t next_ = 1;
@@ -99,10 +107,13 @@ class ReceiveCore {
 template <typename OnRelease>
 bool SendCore::Acked(const AckState& ack, OnRelease released) {
   if (ack.cumulative >= next_) return false;
+  for (uint64_t seq = cumulative_ + 1; seq <= ack.cumulative; seq++) {
+    if (at(seq).state == State::kBuilding) return false;
+  }
   for (uint32_t word = 0; word < ack.word_count; word++) {
     for (uint64_t rest = ack.words[word]; rest != 0; rest &= rest - 1) {
       const uint64_t seq = ack.cumulative + 1 + word * 64 + __builtin_ctzll(rest);
-      if (seq >= next_) return false;
+      if (seq >= next_ || at(seq).state == State::kBuilding) return false;
     }
   }
   if (ack.credit_bytes > credit_bytes_) credit_bytes_ = ack.credit_bytes;

@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 #include "engine/link.h"
+#include "engine/stream.h"
 #include "engine/transfer.h"
 
 namespace dwcp {
@@ -40,15 +41,13 @@ class MapWriter {
 
 PageSender::PageSender(Link* link, int handle, TransferName name, uint64_t window_bytes,
                        std::shared_ptr<Region> region)
-    : Sender(link, handle, name, window_bytes),
-      region_(std::move(region)),
-      digests_(link->chunk_bytes() / kPageBytes) {}
+    : Sender(link, handle, name, window_bytes), region_(std::move(region)) {}
 
 bool PageSender::Send(const PageSet& pages) {
   if (batches_.size() >= kBatchesMax) return false;
   if (failed_) return true;
   counters_.pending_pages += pages.Size();
-  batches_.push_back(Batch{pages});
+  batches_.emplace_back(pages);
   if (pages.Size() == 0 && staging_batch_ + 1 == batches_.size()) FinishStaging(core_.next() - 1);
   Advanced();
   link_->Kick();
@@ -64,34 +63,65 @@ void PageSender::FinishStaging(uint64_t last_seq) {
   } while (staging_batch_ < batches_.size() && batches_[staging_batch_].pages.Size() == 0);
 }
 
-bool PageSender::Build(Buffer* buffer) {
-  Batch& batch = batches_[staging_batch_];
-  MapWriter map(buffer->map());
+// As many pages as a chunk holds, or as many as may be looked at where all are zero.
+PageSender::Share PageSender::TakeShare(Batch* batch) {
+  if (!batch->left.empty()) {
+    const Share share = batch->left.back();
+    batch->left.pop_back();
+    return share;
+  }
   const uint32_t raw_pages_max = link_->chunk_bytes() / kPageBytes;
+  const uint32_t pages_max =
+      all_zero_ ? std::max(raw_pages_max, kZeroPagesPerChunkMax) : raw_pages_max;
+  const uint64_t first = batch->cursor;
+  for (uint32_t i = 0; i < pages_max && batch->cursor < batch->pages.page_count(); i++) {
+    batch->cursor = batch->pages.Next(batch->cursor + 1);
+  }
+  return {first, batch->cursor};
+}
+
+bool PageSender::Build(Buffer* buffer, Stream* stream) {
+  Batch& batch = batches_[staging_batch_];
+  const Share share = TakeShare(&batch);
+  batch.building++;
+  const uint64_t seq = core_.Reserve(kChunkFrameOverhead + link_->chunk_bytes(), stream->id());
+  Keep(seq, buffer);
+  // More than one chunk may be admissible: another thread may build the next meanwhile.
+  link_->KickOne();
+  const uint32_t raw_pages_max = link_->chunk_bytes() / kPageBytes;
+  PageDigest* digests = stream->loop()->digests();
   uint32_t raw_pages = 0;
   uint32_t zero_pages = 0;
-  uint64_t page = batch.pages.Next(batch.cursor);
-  while (page < batch.pages.page_count() && raw_pages < raw_pages_max &&
-         zero_pages < kZeroPagesPerChunkMax && !map.full()) {
-    const bool zero = IsZeroPage(region_->page(page));
-    map.Add(page, zero);
-    if (zero) {
-      zero_pages++;
-    } else {
-      digests_[raw_pages] =
-          CopyPageWithDigest(buffer->payload + raw_pages * kPageBytes, region_->page(page));
-      raw_pages++;
+  uint64_t page = share.first;
+  {
+    Engine::Outside outside(link_->engine());
+    MapWriter map(buffer->map());
+    while (page < share.end && raw_pages < raw_pages_max && !map.full()) {
+      const uint64_t next = batch.pages.Next(page + 1);
+      if (next < share.end) PrefetchPage(region_->page(next));
+      const bool zero = IsZeroPage(region_->page(page));
+      map.Add(page, zero);
+      if (zero) {
+        zero_pages++;
+      } else {
+        digests[raw_pages] =
+            CopyPageWithDigest(buffer->payload + raw_pages * kPageBytes, region_->page(page));
+        raw_pages++;
+      }
+      page = next;
     }
-    page = batch.pages.Next(page + 1);
+    buffer->payload_bytes = raw_pages * kPageBytes;
+    buffer->page_count = raw_pages + zero_pages;
+    Seal(buffer, seq, FrameType::kChunkPages, map.count(), 0, digests);
   }
-  batch.cursor = page;
-  buffer->payload_bytes = raw_pages * kPageBytes;
-  buffer->page_count = raw_pages + zero_pages;
+  core_.Built(seq, buffer->frame_bytes());
+  all_zero_ = raw_pages == 0;
   counters_.zero_pages += zero_pages;
   counters_.raw_pages += raw_pages;
   counters_.raw_bytes += buffer->payload_bytes;
-  Seal(buffer, FrameType::kChunkPages, map.count(), 0, digests_.data());
-  if (page >= batch.pages.page_count()) FinishStaging(core_.next());
+  batch.building--;
+  if (page < share.end) batch.left.push_back({page, share.end});
+  if (batch.handed_out() && batch.building == 0) FinishStaging(core_.next() - 1);
   return true;
 }
 
@@ -128,34 +158,52 @@ const char* PageReceiver::Check(const FrameHeader& header, Buffer* buffer) {
   return error == FrameError::kNone ? nullptr : FrameErrorText(error);
 }
 
-bool PageReceiver::Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) {
+uint32_t PageReceiver::LandRun(uint64_t seq, uint64_t first, uint64_t end, bool zero,
+                               const uint8_t* source, const PageDigest* digests) {
   static const PageDigest zero_digest = [] {
     alignas(64) const uint8_t zeros[kPageBytes] = {};
     return DigestPage(zeros);
   }();
-  const uint8_t* source = buffer->payload;
-  for (uint32_t i = 0; i < header.map_entries; i++) {
-    const MapEntry entry = buffer->map()[i];
-    for (uint64_t page = entry.first_page; page < entry.first_page + uint64_t{entry.count()};
-         page++) {
-      const bool admitted = core_.AdmitPage(page, header.seq);
-      counters_.landed_pages += admitted ? 1 : 0;
-      counters_.stale_pages += admitted ? 0 : 1;
-      if (entry.zero()) {
-        if (!admitted) continue;
-        // A page that is zero already is not touched: memory of the guest stays unallocated.
-        if (!IsZeroPage(region_->page(page))) std::memset(region_->page(page), 0, kPageBytes);
-        digests_[page] = zero_digest;
-      } else {
-        if (admitted) {
-          CopyPage(region_->page(page), source);
-          digests_[page] = *digests;
+  uint32_t admitted = 0;
+  std::lock_guard<std::mutex> lock(StripeOf(first));
+  for (uint64_t page = first; page < end; page++) {
+    if (!core_.AdmitPage(page, seq)) continue;
+    admitted++;
+    if (zero) {
+      // A page that is zero already is not touched: memory of the guest stays unallocated.
+      if (!IsZeroPage(region_->page(page))) std::memset(region_->page(page), 0, kPageBytes);
+      digests_[page] = zero_digest;
+    } else {
+      CopyPage(region_->page(page), source + (page - first) * kPageBytes);
+      digests_[page] = digests[page - first];
+    }
+  }
+  return admitted;
+}
+
+bool PageReceiver::Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) {
+  uint64_t named = 0;
+  uint64_t admitted = 0;
+  {
+    Engine::Outside outside(link_->engine());
+    const uint8_t* source = buffer->payload;
+    for (uint32_t i = 0; i < header.map_entries; i++) {
+      const MapEntry entry = buffer->map()[i];
+      const uint64_t end = entry.first_page + uint64_t{entry.count()};
+      named += entry.count();
+      for (uint64_t first = entry.first_page; first < end;) {
+        const uint64_t next = std::min(end, (first / kStripePages + 1) * kStripePages);
+        admitted += LandRun(header.seq, first, next, entry.zero(), source, digests);
+        if (!entry.zero()) {
+          source += (next - first) * kPageBytes;
+          digests += next - first;
         }
-        source += kPageBytes;
-        digests++;
+        first = next;
       }
     }
   }
+  counters_.landed_pages += admitted;
+  counters_.stale_pages += named - admitted;
   counters_.landed_bytes += header.raw_bytes;
   core_.Landed(header.seq);
   return false;

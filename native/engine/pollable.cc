@@ -3,7 +3,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "engine/engine.h"
+#include "engine/io_loop.h"
 
 namespace dwcp {
 
@@ -15,17 +15,17 @@ void Pollable::Open(int fd, uint32_t interest) {
   epoll_event event{};
   event.events = interest;
   event.data.ptr = this;
-  epoll_ctl(engine_->epoll_fd(), EPOLL_CTL_ADD, fd, &event);
+  epoll_ctl(loop_->epoll_fd(), EPOLL_CTL_ADD, fd, &event);
 }
 
 void Pollable::CloseFd() {
   if (fd_ < 0) return;
-  epoll_ctl(engine_->epoll_fd(), EPOLL_CTL_DEL, fd_, nullptr);
+  epoll_ctl(loop_->epoll_fd(), EPOLL_CTL_DEL, fd_, nullptr);
   close(fd_);
   fd_ = -1;
 }
 
-void Pollable::Deafen() { epoll_ctl(engine_->epoll_fd(), EPOLL_CTL_DEL, fd_, nullptr); }
+void Pollable::Deafen() { epoll_ctl(loop_->epoll_fd(), EPOLL_CTL_DEL, fd_, nullptr); }
 
 void Pollable::Want(uint32_t bit, bool wanted) {
   const uint32_t interest = wanted ? (interest_ | bit) : (interest_ & ~bit);
@@ -34,7 +34,7 @@ void Pollable::Want(uint32_t bit, bool wanted) {
   epoll_event event{};
   event.events = interest;
   event.data.ptr = this;
-  epoll_ctl(engine_->epoll_fd(), EPOLL_CTL_MOD, fd_, &event);
+  epoll_ctl(loop_->epoll_fd(), EPOLL_CTL_MOD, fd_, &event);
 }
 
 }  // namespace dwcp

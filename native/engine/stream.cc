@@ -21,14 +21,15 @@ constexpr int kFramesPerTurn = 4;  // then the next socket has its turn
 
 }  // namespace
 
-Stream::Stream(Engine* engine, int id, int fd, bool dialled, std::string remote,
+Stream::Stream(Engine* engine, IoLoop* loop, int id, int fd, bool dialled, std::string remote,
                uint64_t deadline_us)
-    : Pollable(engine),
+    : Pollable(engine, loop),
       id_(id),
       dialled_(dialled),
       remote_(std::move(remote)),
       deadline_us_(deadline_us),
       state_(dialled ? State::kConnecting : State::kJoining) {
+  loop->stream_count++;
   const int one = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   // A peer that stopped reading, or is gone without a word, ends the stream: its chunks go to
@@ -155,9 +156,17 @@ void Stream::Connected() {
   if (out_bytes_ == out_offset_) Want(kOut, false);
 }
 
+// Only an attached stream leaves the lock: a stranger may be closed by any thread at any time.
+template <typename Call>
+ssize_t Stream::Transfer(Call call) {
+  if (state_ != State::kAttached) return call();
+  Engine::Outside outside(engine_);
+  return call();
+}
+
 // Reads what the current frame lacks and, in the same call, the next header.
 void Stream::Read() {
-  for (int turn = 0; turn < kFramesPerTurn * 4; turn++) {
+  for (int turn = 0; turn < kFramesPerTurn * 4 && !engine_->wanted(); turn++) {
     iovec parts[3];
     int count = 0;
     size_t wanted = 0;
@@ -180,7 +189,7 @@ void Stream::Read() {
     uint8_t next_header[kHeaderBytes];
     // After a join message the peer's next bytes belong to a state that is not reached yet.
     if (in_body_ && state_ == State::kAttached) parts[count++] = {next_header, kHeaderBytes};
-    const ssize_t got = readv(fd(), parts, count);
+    const ssize_t got = Transfer([&] { return readv(fd(), parts, count); });
     if (got == 0) {
       Close("ERR_DWCP_PEER_UNREACHABLE", "the peer closed bulk stream " + remote_, ECONNRESET);
       return;
@@ -295,7 +304,7 @@ bool Stream::OnAckFrame() {
   ack.word_count = frame_.body_bytes / 8;
   std::memcpy(ack.words.data(), small_, frame_.body_bytes);
   if (!sender->OnAck(ack)) return Refuse("acknowledges what was never sent");
-  link_->Kick();
+  link_->KickOne();
   return true;
 }
 
@@ -303,17 +312,22 @@ bool Stream::OnChunk() {
   Buffer* buffer = rx_;
   rx_ = nullptr;
   LinkCounters& counters = link_->counters();
-  uint32_t crc = Crc32c(HeaderCrc(header_), buffer->map(), frame_.map_entries * size_t{8});
-  PageDigest* digests = engine_->digest_scratch();
-  if (frame_.type == FrameType::kChunkPages) {
+  PageDigest* digests = loop()->digests();
+  const uint32_t crc = [&] {
+    Engine::Outside outside(engine_);
+    const uint32_t start =
+        Crc32c(HeaderCrc(header_), buffer->map(), frame_.map_entries * size_t{8});
+    if (frame_.type == FrameType::kChunkBytes) {
+      return Crc32c(start, buffer->payload, frame_.encoded_bytes);
+    }
+    uint32_t pages_crc = start;
     const size_t pages = frame_.encoded_bytes / kPageBytes;
     for (size_t i = 0; i < pages; i++) {
       digests[i] = DigestPage(buffer->payload + i * kPageBytes);
-      crc = Crc32cAppendPage(crc, digests[i]);
+      pages_crc = Crc32cAppendPage(pages_crc, digests[i]);
     }
-  } else {
-    crc = Crc32c(crc, buffer->payload, frame_.encoded_bytes);
-  }
+    return pages_crc;
+  }();
   BufferPool& pool = link_->pool();
   if (crc != frame_.tag) {
     pool.Give(buffer);
@@ -379,7 +393,7 @@ bool Stream::NextFrame() {
 }
 
 void Stream::Write() {
-  for (int turn = 0; turn < kFramesPerTurn * 2; turn++) {
+  for (int turn = 0; turn < kFramesPerTurn * 2 && !engine_->wanted(); turn++) {
     const bool small = out_offset_ < out_bytes_;
     if (tx_ == nullptr && !small && !NextFrame()) {
       Want(kOut, false);
@@ -403,7 +417,8 @@ void Stream::Write() {
     } else {
       parts[message.msg_iovlen++] = {out_.data() + out_offset_, out_bytes_ - out_offset_};
     }
-    const ssize_t sent = sendmsg(fd(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent =
+        Transfer([&] { return sendmsg(fd(), &message, MSG_NOSIGNAL | MSG_DONTWAIT); });
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {

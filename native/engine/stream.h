@@ -14,7 +14,8 @@ class Stream final : public Pollable {
   // kConnecting -> kJoining (challenge, join, accept) -> kJoined (waits for attach) -> kAttached
   enum class State { kConnecting, kJoining, kJoined, kAttached, kClosed };
 
-  Stream(Engine* engine, int id, int fd, bool dialled, std::string remote, uint64_t deadline_us);
+  Stream(Engine* engine, IoLoop* loop, int id, int fd, bool dialled, std::string remote,
+         uint64_t deadline_us);
   ~Stream() override;
 
   int id() const { return id_; }
@@ -29,6 +30,7 @@ class Stream final : public Pollable {
   // Idempotent; tells JavaScript once. An empty code is an orderly end.
   void Close(const std::string& code, const std::string& message, int error_number = 0);
   void Arm() { Want(kOut, true); }
+  bool armed() const { return Wants(kOut); }
   void AcksDue() {
     acks_due_ = true;
     Arm();
@@ -42,6 +44,8 @@ class Stream final : public Pollable {
   static constexpr uint32_t kIn = 1, kOut = 4;  // EPOLLIN, EPOLLOUT
 
   void Connected();
+  template <typename Call>
+  ssize_t Transfer(Call call);
   void Read();
   void Write();
   bool NextFrame();

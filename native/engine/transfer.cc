@@ -1,31 +1,39 @@
 #include "engine/transfer.h"
 
 #include "engine/link.h"
+#include "engine/stream.h"
 
 namespace dwcp {
 
-Buffer* Sender::Pull(int stream, bool* reinjected) {
-  if (failed_) return nullptr;
-  if (const uint64_t seq = core_.PullReinjection(stream)) {
+bool Sender::MayPull() {
+  if (failed_) return false;
+  if (core_.has_reinjection()) return true;
+  // What a chunk will measure is known only once it is built: ask for room for the largest.
+  return HasWork() && core_.MayStage(kChunkFrameOverhead + link_->chunk_bytes());
+}
+
+Buffer* Sender::Pull(Stream* stream, bool* reinjected) {
+  if (!MayPull()) return nullptr;
+  if (const uint64_t seq = core_.PullReinjection(stream->id())) {
     *reinjected = true;
     staged_[seq % kOutstandingMax]->writers++;
-    staged_[seq % kOutstandingMax]->stream = stream;
+    staged_[seq % kOutstandingMax]->stream = stream->id();
     wire_bytes_ += staged_[seq % kOutstandingMax]->frame_bytes();
     return staged_[seq % kOutstandingMax];
   }
-  // What a chunk will measure is known only once it is built: ask for room for the largest.
-  if (!HasWork() || !core_.MayStage(kChunkFrameOverhead + link_->chunk_bytes())) return nullptr;
   Buffer* buffer = link_->pool().Take();
-  if (!Build(buffer)) {
+  if (!Build(buffer, stream)) {
     link_->pool().Give(buffer);
     return nullptr;
   }
-  const uint64_t seq = core_.Stage(buffer->frame_bytes(), stream);
-  staged_[seq % kOutstandingMax] = buffer;
-  buffer->writers++;
-  buffer->stream = stream;
+  buffer->stream = stream->id();
   wire_bytes_ += buffer->frame_bytes();
   return buffer;
+}
+
+void Sender::Keep(uint64_t seq, Buffer* buffer) {
+  staged_[seq % kOutstandingMax] = buffer;
+  buffer->writers++;
 }
 
 bool Sender::OnAck(const AckState& ack) {
@@ -52,13 +60,13 @@ void Sender::Drop() {
   }
 }
 
-void Sender::Seal(Buffer* buffer, FrameType type, uint32_t map_entries, uint32_t flags,
-                  const PageDigest* digests) {
+void Sender::Seal(Buffer* buffer, uint64_t seq, FrameType type, uint32_t map_entries,
+                  uint32_t flags, const PageDigest* digests) const {
   FrameHeader header{};
   header.type = type;
   header.epoch = name_.epoch;
   header.transfer_id = name_.id;
-  header.seq = core_.next();
+  header.seq = seq;
   header.map_entries = map_entries;
   header.flags = flags;
   header.raw_bytes = header.encoded_bytes = buffer->payload_bytes;

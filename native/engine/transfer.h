@@ -3,6 +3,7 @@
 #include <array>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,11 @@ class Sender {
 
   const TransferName& name() const { return name_; }
   int handle() const { return handle_; }
-  // A re-injection or a new chunk for this stream, or null.
-  Buffer* Pull(int stream, bool* reinjected);
+  // A re-injection or a new chunk for this stream, or null. It is built on the caller's thread.
+  Buffer* Pull(Stream* stream, bool* reinjected);
+  // A stream that asks now would get a chunk.
+  bool MayPull();
+  void LimitOutstanding(uint64_t bytes) { core_.LimitOutstanding(bytes); }
   bool OnAck(const AckState& ack);
   // Is there something that only room in the window keeps back?
   bool WantsRoom() { return !failed_ && (core_.has_reinjection() || HasWork()); }
@@ -54,14 +58,17 @@ class Sender {
 
  protected:
   virtual bool HasWork() = 0;
-  // Fills the buffer with the next chunk; false when there was nothing after all.
-  virtual bool Build(Buffer* buffer) = 0;
+  // Fills the buffer with the next chunk, names and seals it; false when there was nothing after
+  // all. May go Outside, so other threads may be building at the same time.
+  virtual bool Build(Buffer* buffer, Stream* stream) = 0;
   virtual void Released(const Buffer& buffer) = 0;
   virtual void Advanced() = 0;  // the cumulative moved
+  // From here on the buffer is chunk `seq`, kept until acknowledged.
+  void Keep(uint64_t seq, Buffer* buffer);
   // Header, map and tag around what Build put in; `digests` are those of its payload pages, or
   // null.
-  void Seal(Buffer* buffer, FrameType type, uint32_t map_entries, uint32_t flags,
-            const PageDigest* digests);
+  void Seal(Buffer* buffer, uint64_t seq, FrameType type, uint32_t map_entries, uint32_t flags,
+            const PageDigest* digests) const;
 
   Link* link_;
   int handle_;
@@ -83,14 +90,27 @@ class PageSender final : public Sender {
   uint64_t page_count() const { return region_->page_count(); }
 
  private:
+  // The pages of a batch from `first` up to `end`: what one thread builds a chunk of.
+  struct Share {
+    uint64_t first;
+    uint64_t end;
+  };
   struct Batch {
+    explicit Batch(const PageSet& set) : pages(set), cursor(set.Next(0)) {}
+    bool handed_out() const { return cursor >= pages.page_count() && left.empty(); }
+
     PageSet pages;
-    uint64_t cursor = 0;
-    uint64_t last_seq = 0;  // every page is in a chunk up to this sequence, once `staged`
+    uint64_t cursor;          // the first page that nobody took yet
+    std::vector<Share> left;  // of shares that did not fit in their chunk
+    uint32_t building = 0;    // chunks that are being built
+    uint64_t last_seq = 0;    // every page is in a chunk up to this sequence, once `staged`
     bool staged = false;
   };
-  bool HasWork() override { return staging_batch_ < batches_.size(); }
-  bool Build(Buffer* buffer) override;
+  bool HasWork() override {
+    return staging_batch_ < batches_.size() && !batches_[staging_batch_].handed_out();
+  }
+  bool Build(Buffer* buffer, Stream* stream) override;
+  Share TakeShare(Batch* batch);
   void Released(const Buffer& buffer) override;
   void Advanced() override;
   void FinishStaging(uint64_t last_seq);
@@ -99,7 +119,7 @@ class PageSender final : public Sender {
   std::deque<Batch> batches_;
   size_t staging_batch_ = 0;  // index of the batch being staged
   SendCounters counters_;
-  std::vector<PageDigest> digests_;
+  bool all_zero_ = false;  // so was the last chunk
 };
 
 // Receiving end.
@@ -114,7 +134,7 @@ class Receiver {
   ReceiveCore& core() { return core_; }
   // Null, or what is wrong with this chunk for this transfer.
   virtual const char* Check(const FrameHeader& header, Buffer* buffer) = 0;
-  // A verified, checked and claimed chunk. True when the buffer was kept.
+  // A verified, checked and claimed chunk. True when the buffer was kept. May go Outside.
   virtual bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) = 0;
   virtual void Fail(const std::string& code, const std::string& message) = 0;
   ReceiveCounters counters() const { return counters_; }
@@ -143,18 +163,25 @@ class PageReceiver final : public Receiver {
   const std::vector<PageDigest>& digests() const { return digests_; }
 
  private:
+  // Chunks land on several threads: whoever writes a page holds its stripe from the look at its
+  // version to the last byte, so an older chunk can not overtake a newer one half way.
+  static constexpr uint64_t kStripePages = 256;
+  static constexpr size_t kStripes = 64;
+  std::mutex& StripeOf(uint64_t page) { return stripes_[page / kStripePages % kStripes]; }
+  // The pages of one entry within one stripe. Returns how many were admitted.
+  uint32_t LandRun(uint64_t seq, uint64_t first, uint64_t end, bool zero, const uint8_t* source,
+                   const PageDigest* digests);
+
   std::shared_ptr<Region> region_;
   std::vector<PageDigest> digests_;
+  std::array<std::mutex, kStripes> stripes_;
 };
 
 // The local end of a carried byte stream: a unix socket that tells its owner when it is ready.
 class LocalSocket final : public Pollable {
  public:
   using Ready = void (*)(void* owner, uint32_t events);
-  LocalSocket(Engine* engine, int fd, uint32_t interest, void* owner, Ready ready)
-      : Pollable(engine), owner_(owner), ready_(ready) {
-    Open(fd, interest);
-  }
+  LocalSocket(Engine* engine, int fd, uint32_t interest, void* owner, Ready ready);
   void OnEvents(uint32_t events) override { ready_(owner_, events); }
   void Watch(uint32_t bit, bool wanted) { Want(bit, wanted); }
   void Shut() { CloseFd(); }
@@ -176,7 +203,7 @@ class ByteSender final : public Sender {
 
  private:
   bool HasWork() override { return readable_ && !ended_; }
-  bool Build(Buffer* buffer) override;
+  bool Build(Buffer* buffer, Stream* stream) override;
   void Released(const Buffer& buffer) override;
   void Advanced() override;
   void OnListener();

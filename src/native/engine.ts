@@ -97,7 +97,10 @@ export interface LinkAction {
 }
 
 export interface EngineAddon {
-  readonly Engine: new (onEvents: (events: readonly EngineEvent[]) => void) => NativeEngine;
+  readonly Engine: new (
+    onEvents: (events: readonly EngineEvent[]) => void,
+    ioThreads: number,
+  ) => NativeEngine;
   readonly LinkSendCore: new (windowBytes: number) => LinkCore;
   readonly LinkReceiveCore: new (windowBytes: number, pageCount: number) => LinkCore;
 }

@@ -2,6 +2,7 @@
  * The real twin of `BulkTransport`: one native engine, whose events are dealt out here by handle.
  * Names and errno of the native side become `DwcpError` in this file and nowhere else.
  */
+import { availableParallelism } from 'node:os';
 import { type EngineEvent, NativeEngine } from '../native.ts';
 import type { PageSet } from '../ports/memory.ts';
 import type {
@@ -39,8 +40,22 @@ const JOIN_BYTES_MAX = 256;
 const CHUNK_BYTES_MIN = 64 * 1024;
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 
-export function createNativeBulkTransport(): BulkTransport {
-  return new NativeBulkTransport();
+const IO_THREADS_MAX = 64;
+/** Beyond this a link is limited by memory or by the wire; an agent has other work for its cores. */
+const IO_THREADS_USEFUL = 4;
+
+export interface NativeBulkOptions {
+  /** Threads that the streams are divided among. */
+  readonly ioThreads?: number;
+}
+
+export function createNativeBulkTransport(options: NativeBulkOptions = {}): BulkTransport {
+  const ioThreads = options.ioThreads ?? Math.min(IO_THREADS_USEFUL, availableParallelism());
+  assert(
+    Number.isInteger(ioThreads) && ioThreads >= 1 && ioThreads <= IO_THREADS_MAX,
+    `ioThreads must be 1 to ${IO_THREADS_MAX}, got ${ioThreads}`,
+  );
+  return new NativeBulkTransport(ioThreads);
 }
 
 type Listener<E> = (event: E) => void;
@@ -53,10 +68,10 @@ class NativeBulkTransport implements BulkTransport {
   #onRefused: Listener<RefusedConnections> = () => {};
   #closed = false;
 
-  constructor() {
+  constructor(ioThreads: number) {
     this.#engine = new NativeEngine((events) => {
       for (const event of events) this.#dealSafely(event);
-    });
+    }, ioThreads);
   }
 
   listen(
