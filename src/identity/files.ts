@@ -81,8 +81,13 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new DwcpError('ERR_DWCP_IDENTITY', `cannot read ${path}`, {
-      hint: 'Create keys with "dwcp keys init" and "dwcp keys issue NODE".',
+    const errno = (cause as NodeJS.ErrnoException).code ?? 'error';
+    throw new DwcpError('ERR_DWCP_IDENTITY', `cannot read ${path}: ${errno}`, {
+      hint:
+        errno === 'EACCES'
+          ? `Make the user that runs the agent its owner: chown USER ${path}`
+          : 'Create keys with "dwcp keys init" and "dwcp keys issue NODE".',
+      errno,
       cause,
     });
   }

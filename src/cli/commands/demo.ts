@@ -38,13 +38,15 @@ async function demo(options: DemoCommandOptions): Promise<void> {
   const wanted = demoOptions(options);
   let cluster: DemoCluster | null = null;
   let watch: TickWatch | null = null;
-  let interrupted = false;
+  const interruption = new AbortController();
+  const { signal } = interruption;
+  // Whatever is under way now fails, on a closed agent or by itself, and the `finally` below cleans
+  // up; an impatient second signal must not cut that short.
   const onSignal = () => {
-    interrupted = true;
-    // Whatever is under way now fails on a closed agent, and the `finally` below cleans up.
+    interruption.abort();
     void cluster?.stop();
   };
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   const display = showMigration();
   try {
     const { guest, memoryBytes, dirtyBytesPerSec } = wanted;
@@ -55,7 +57,8 @@ async function demo(options: DemoCommandOptions): Promise<void> {
       guestOptions = { args };
       settings = { qemu };
     }
-    cluster = await startDemoCluster({ settings });
+    signal.throwIfAborted();
+    cluster = await startDemoCluster({ settings, signal });
     if (guest === 'qemu') watch = new TickWatch(cluster.dataDirs);
     const scenario = { ...wanted, guestOptions, watch, say, onProgress: display.update };
     const document = await runDemo(cluster, scenario);
@@ -64,7 +67,7 @@ async function demo(options: DemoCommandOptions): Promise<void> {
     if (watch?.fault) say(`the guest's serial port: ${watch.fault}`);
     if (!document.verified || document.workload.invariantHeld === false) process.exitCode = 1;
   } catch (error) {
-    if (!interrupted) throw error;
+    if (!signal.aborted) throw error;
     throw new DwcpError('ERR_DWCP_CANCELLED', 'the demo was interrupted', { cause: error });
   } finally {
     display.stop();

@@ -47,6 +47,8 @@ export interface DemoClusterOptions {
   readonly program?: string;
   /** Over the environment of the agent of `node`. */
   readonly environment?: (directory: string, node: string) => Readonly<Record<string, string>>;
+  /** Aborted while the cluster starts: the start fails, and nothing of it is left. */
+  readonly signal?: AbortSignal;
 }
 
 interface Agent {
@@ -58,7 +60,9 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
   const directory = mkdtempSync(join(tmpdir(), 'dwcp-demo-'));
   const clients = new Map<string, AdminClient>();
   const agents = new Map<string, Agent>();
+  let isStopping = false;
   const start = async (node: string): Promise<void> => {
+    if (isStopping) throw stopped();
     const agent = spawnAgent({
       program: options.program ?? BIN,
       config: configFile(directory, node),
@@ -77,32 +81,41 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
     agents.get(node)?.process.kill('SIGKILL');
     return gone;
   };
-  const stop = async () => {
+  let starting: Promise<unknown> = Promise.resolve();
+  let stopping: Promise<void> | null = null;
+  const stopAll = async () => {
+    isStopping = true;
     for (const client of clients.values()) client.close();
     await Promise.all([...agents.values()].map(stopAgent));
+    // What was under way may have written a file or two more; it starts no agent any more.
+    await starting;
     killLeftovers(directory);
     rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+  };
+  const stop = () => {
+    stopping ??= stopAll();
+    return stopping;
   };
   try {
     const authority = await createAuthority();
     const operator = await issueNode(authority, 'operator');
     const ports = await freePorts(NODES.length * 2);
     const addressOf = (index: number) => `127.0.0.1:${ports[index]}`;
-    const ready = await Promise.all(
-      NODES.map(async (id, index) => {
-        const peers = NODES.flatMap((peer, at) =>
-          peer === id ? [] : [{ id: peer, address: addressOf(at) }],
-        );
-        await writeConfig(directory, authority, id, {
-          ...options.settings,
-          listen: addressOf(index),
-          admin: { listen: addressOf(index + NODES.length), operators: ['operator'] },
-          peers,
-        });
-        await start(id);
-        return ports[index + NODES.length] ?? 0;
-      }),
-    );
+    const eachReady = NODES.map(async (id, index) => {
+      const peers = NODES.flatMap((peer, at) =>
+        peer === id ? [] : [{ id: peer, address: addressOf(at) }],
+      );
+      await writeConfig(directory, authority, id, {
+        ...options.settings,
+        listen: addressOf(index),
+        admin: { listen: addressOf(index + NODES.length), operators: ['operator'] },
+        peers,
+      });
+      await start(id);
+      return ports[index + NODES.length] ?? 0;
+    });
+    starting = Promise.allSettled(eachReady);
+    const ready = await Promise.race([Promise.all(eachReady), aborted(options.signal)]);
     NODES.forEach((id, index) => {
       const address = { host: '127.0.0.1', port: ready[index] ?? 0 };
       clients.set(id, new AdminClient({ address, identity: operator, expectedNode: id }));
@@ -113,6 +126,18 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
     await stop();
     throw error;
   }
+}
+
+/** Never resolves. */
+function aborted(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal?.aborted) reject(stopped());
+    signal?.addEventListener('abort', () => reject(stopped()), { once: true });
+  });
+}
+
+function stopped(): DwcpError {
+  return new DwcpError('ERR_DWCP_CANCELLED', 'the cluster was stopped while it started');
 }
 
 async function writeConfig(
