@@ -24,21 +24,40 @@ export interface StartNodeOptions {
   /** Locked while the node runs; one data directory belongs to one node. */
   readonly dataDir: string;
   readonly identity: IdentityFiles;
-  /** Bulk streams per link, 1 to 512; default 8. */
-  readonly streams?: number;
-  readonly congestionControl?: CongestionControl;
+  /** Bulk streams per link, 1 to 512, or `auto`: as many as pay; default 8. */
+  readonly streams?: number | 'auto';
+  /** `auto`, the default, is what the link's mode asks for. */
+  readonly congestionControl?: CongestionControl | 'auto';
   /** Page bytes per chunk, 64 KiB to 16 MiB; default 1 MiB. */
   readonly chunkBytes?: number;
   /** Unacknowledged bytes per link; default 32 MiB. */
   readonly windowBytes?: number;
   /** Both directions together; default 4. One more is refused with `ERR_DWCP_LIMIT`. */
   readonly maxConcurrentMigrations?: number;
+  /** Bytes per second per link, for all migrations on it; default 0, unlimited. */
+  readonly maxBandwidth?: number;
+  /** Bytes per second of a migration that names no limit of its own; default 0, unlimited. */
+  readonly migrationBandwidth?: number;
+  /** Of one core, for what this node sends; default 0, unlimited. */
+  readonly maxCpuPercent?: number;
   /** Runs incoming QEMU guests; default `qemu-system-x86_64` on the PATH. */
   readonly qemu?: QemuBinary;
   readonly logger?: Logger;
   /** A bug of ours was found by an assertion; default logs it and exits with 70. */
   readonly onFatal?: (error: unknown) => void;
 }
+
+export const NODE_DEFAULTS: {
+  readonly streams: number;
+  readonly chunkBytes: number;
+  readonly windowBytes: number;
+  readonly maxConcurrentMigrations: number;
+} = {
+  streams: 8,
+  chunkBytes: 2 ** 20,
+  windowBytes: 32 * 2 ** 20,
+  maxConcurrentMigrations: 4,
+};
 
 export interface PeerAddress extends HostPort {
   readonly id: string;
@@ -64,6 +83,11 @@ export interface DwcpNode extends AsyncDisposable {
   claim(guestName: string, operator: string): Promise<void>;
   /** One bucket per link, for every migration on it; 0 is unlimited. */
   setMaxBandwidth(peer: string, bytesPerSec: number): void;
+  /**
+   * Of a migration that runs from here, at once; 0 lifts it. Migrations on one link share its
+   * bucket, so the lowest of their limits and the link's own counts for all of them.
+   */
+  setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void>;
   readonly events$: Observable<NodeEvent>;
   stop(): Promise<void>;
 }
@@ -72,7 +96,7 @@ export interface MigrateOptions {
   readonly to: string;
   /** Default 300. */
   readonly maxDowntimeMs?: number;
-  /** Bytes per second on the link; default unlimited. */
+  /** Bytes per second on the link, while this migration runs; default that of the node. */
   readonly maxBandwidth?: number;
   /** Default `after` (memory) or `strict` (QEMU). */
   readonly verify?: 'after' | 'strict' | 'off';
@@ -92,6 +116,8 @@ export interface MigrationProgress extends TransferProgress {
   readonly round: number;
   readonly totalBytes: number;
   readonly goodputBytesPerSec: number;
+  /** What the link lets through right now, in bytes per second; 0 is unlimited. */
+  readonly maxBandwidth: number;
   /** Null when it cannot converge as things are. */
   readonly etaMs: { readonly low: number; readonly high: number } | null;
   readonly reason: string;
@@ -141,7 +167,13 @@ export interface PeerStatus {
   readonly id: string;
   readonly connected: boolean;
   readonly streams: number;
-  readonly mode: 'datacenter';
+  readonly mode: LinkMode;
+  /** Read back from the kernel; null without a stream. */
+  readonly congestionControl: string | null;
+  /** What the link lets through right now, in bytes per second; 0 is unlimited. */
+  readonly maxBandwidth: number;
+  /** Why the link is down or cannot carry memory; null while all is well. */
+  readonly problem: Problem | null;
   readonly wireBytesSent: number;
   readonly wireBytesReceived: number;
 }
@@ -155,8 +187,13 @@ export interface MigrationStatus extends MigrationProgress {
   readonly receipt: MigrationReceipt | null;
 }
 
+/** What the operator declared about the way to a peer. */
+export type LinkMode = 'datacenter';
+
 /** Why it failed, or why the guest stands still, and what to do about it. */
-export interface MigrationFault {
+export type MigrationFault = Problem;
+
+export interface Problem {
   readonly code: string;
   readonly message: string;
   readonly hint: string | null;

@@ -50,6 +50,14 @@ void Set(Napi::Object object, const char* name, uint64_t value) {
   object.Set(name, Napi::Number::New(object.Env(), static_cast<double>(value)));
 }
 
+// Read back from the kernel: what was asked is not what is in use when it lacks the module.
+std::string CongestionOf(int fd) {
+  char name[16] = {};
+  socklen_t size = sizeof name - 1;
+  getsockopt(fd, IPPROTO_TCP, kTcpCongestion, name, &size);
+  return name;
+}
+
 void Deliver(Napi::Env env, Napi::Function listener, Engine* engine) {
   const std::vector<Event> events = engine->TakeEvents();
   Napi::Array batch = Napi::Array::New(env, events.size());
@@ -85,6 +93,7 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::SendJoin>("sendJoin"),
                       InstanceMethod<&EngineWrap::Attach>("attach"),
                       InstanceMethod<&EngineWrap::StreamInfo>("streamInfo"),
+                      InstanceMethod<&EngineWrap::SetCongestion>("setCongestion"),
                       InstanceMethod<&EngineWrap::CloseStream>("closeStream"),
                       InstanceMethod<&EngineWrap::OpenLink>("openLink"),
                       InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
@@ -167,12 +176,9 @@ Napi::Value EngineWrap::StreamInfo(const Napi::CallbackInfo& info) {
   if (stream == nullptr || stream->fd() < 0) return info.Env().Null();
   tcp_info tcp{};
   socklen_t size = sizeof tcp;
-  char congestion[16] = {};
-  socklen_t name_size = sizeof congestion - 1;
   if (getsockopt(stream->fd(), IPPROTO_TCP, kTcpInfo, &tcp, &size) < 0) return info.Env().Null();
-  getsockopt(stream->fd(), IPPROTO_TCP, kTcpCongestion, congestion, &name_size);
   Napi::Object out = Napi::Object::New(info.Env());
-  out.Set("congestionControl", static_cast<const char*>(congestion));
+  out.Set("congestionControl", CongestionOf(stream->fd()));
   Set(out, "rttUs", tcp.tcpi_rtt);
   Set(out, "rttVarUs", tcp.tcpi_rttvar);
   Set(out, "congestionWindowBytes", uint64_t{tcp.tcpi_snd_cwnd} * tcp.tcpi_snd_mss);
@@ -184,6 +190,15 @@ Napi::Value EngineWrap::StreamInfo(const Napi::CallbackInfo& info) {
   Set(out, "pacingRateBytesPerSec",
       tcp.tcpi_pacing_rate == ~uint64_t{0} ? 0 : uint64_t{tcp.tcpi_pacing_rate});
   return out;
+}
+
+void EngineWrap::SetCongestion(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  const Stream* stream = engine_->stream(Int(info, 0));
+  if (stream == nullptr || stream->fd() < 0) return;
+  const std::string name = info[1].As<Napi::String>();
+  setsockopt(stream->fd(), IPPROTO_TCP, kTcpCongestion, name.data(),
+             static_cast<socklen_t>(name.size()));
 }
 
 void EngineWrap::CloseStream(const Napi::CallbackInfo& info) {
@@ -234,6 +249,7 @@ Napi::Value EngineWrap::LinkLanes(const Napi::CallbackInfo& info) {
     Napi::Object lane = Napi::Object::New(info.Env());
     Set(lane, "stream", stream->id());
     Set(lane, "ackedBytes", stream->acked_bytes);
+    lane.Set("congestionControl", CongestionOf(stream->fd()));
     lanes.Set(index++, lane);
   }
   out.Set("lanes", lanes);

@@ -21,6 +21,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   void SendJoin(const Napi::CallbackInfo& info);
   void Attach(const Napi::CallbackInfo& info);
   Napi::Value StreamInfo(const Napi::CallbackInfo& info);
+  void SetCongestion(const Napi::CallbackInfo& info);
   void CloseStream(const Napi::CallbackInfo& info);
   Napi::Value OpenLink(const Napi::CallbackInfo& info);
   void SetMaxBandwidth(const Napi::CallbackInfo& info);

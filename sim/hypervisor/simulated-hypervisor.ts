@@ -147,7 +147,6 @@ export class SimulatedHypervisor implements Hypervisor {
         this.#answer(done, new Uint8Array(pageCount * PAGE_DIGEST_BYTES)),
       abort: (done) => become('running', done),
       release: (done) => become('killed', done),
-      setMaxBandwidth: () => {},
       writeReturn: () => {},
     };
   }

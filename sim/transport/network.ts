@@ -8,6 +8,7 @@ export class SimNetwork {
   readonly #listeners = new Map<string, unknown>();
   readonly #cut = new Set<string>();
   readonly #connections = new Set<SimConnection>();
+  readonly #blocked = new Set<string>();
   readonly #loads = new Map<string, SimLoad>();
   #ports = 40_000;
   #names = 0;
@@ -57,6 +58,19 @@ export class SimNetwork {
       (connection) => pairOf(connection.a, connection.b) === pairOf(a, b),
     );
     for (const connection of theirs.slice(-count)) connection.reset();
+  }
+
+  /** As a firewall before the bulk ports: control passes, bulk streams are refused. */
+  blockBulk(a: string, b: string): void {
+    this.#blocked.add(pairOf(a, b));
+  }
+
+  openBulk(a: string, b: string): void {
+    this.#blocked.delete(pairOf(a, b));
+  }
+
+  blocksBulk(a: string, b: string): boolean {
+    return this.#blocked.has(pairOf(a, b));
   }
 
   /** From now on `from` always has something to send to `to`; null ends that. */

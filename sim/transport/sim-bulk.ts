@@ -11,6 +11,7 @@ import type {
   BulkStream,
   BulkStreamEvent,
   BulkTransport,
+  CongestionControl,
   HostPort,
   TcpInfo,
 } from '../../src/ports/transport.ts';
@@ -68,7 +69,7 @@ class SimStream implements BulkStream, SimConnection {
   /** Of the model's load. */
   ackedBytes = 0;
   readonly #network: SimNetwork;
-  readonly #congestionControl: string;
+  congestionControl: CongestionControl;
   #challenge: Uint8Array = new Uint8Array(0);
   #other: SimStream | null = null;
   #listener: ((event: BulkStreamEvent) => void) | null = null;
@@ -83,7 +84,7 @@ class SimStream implements BulkStream, SimConnection {
     this.id = new DataView(network.uniqueBytes(4).buffer).getUint32(0);
     this.a = nodeId;
     this.remote = dial === null ? 'dialler' : `${dial.address.host}:${dial.address.port}`;
-    this.#congestionControl = dial?.congestionControl ?? 'cubic';
+    this.congestionControl = dial?.congestionControl ?? 'cubic';
     if (dial !== null) this.#connect(dial);
   }
 
@@ -107,6 +108,10 @@ class SimStream implements BulkStream, SimConnection {
     });
   }
 
+  setCongestionControl(name: CongestionControl): void {
+    this.congestionControl = name;
+  }
+
   attach(link: BulkLink): void {
     assert(link instanceof SimBulkLink, 'a link of this network');
     if (this.#closed) return;
@@ -117,7 +122,7 @@ class SimStream implements BulkStream, SimConnection {
   info(): TcpInfo | null {
     if (this.#closed) return null;
     return {
-      congestionControl: this.#congestionControl,
+      congestionControl: this.congestionControl,
       rttUs: 2 * this.#network.latencyUs,
       rttVarUs: 0,
       congestionWindowBytes: 64 * 1024,
@@ -146,7 +151,7 @@ class SimStream implements BulkStream, SimConnection {
 
   #connect(dial: BulkDialOptions): void {
     const listener = this.#network.listenerAt<SimListener>(dial.address);
-    if (listener === null) {
+    if (listener === null || this.#network.blocksBulk(this.a, listener.nodeId)) {
       this.#network.soon(() => this.#end(refused(this.remote)));
       return;
     }
@@ -173,7 +178,7 @@ class SimStream implements BulkStream, SimConnection {
       this.#network.deliver(this.b, this.a, () =>
         this.#emit({
           ...{ type: 'challenge', challenge: this.#challenge },
-          congestionControl: this.#congestionControl,
+          congestionControl: this.congestionControl,
         }),
       );
     });
@@ -222,7 +227,9 @@ class SimBulkLink implements BulkLink {
 
   lanes(): BulkLinkLanes {
     this.#flow();
-    const lanes = [...this.streams].map(({ id, ackedBytes }) => ({ stream: id, ackedBytes }));
+    const lanes = [...this.streams].map(({ id, ackedBytes, congestionControl }) => ({
+      ...{ stream: id, ackedBytes, congestionControl },
+    }));
     return { idlePulls: this.#idlePulls, lanes };
   }
 

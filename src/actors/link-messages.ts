@@ -1,6 +1,6 @@
 /** What a link's actor is told. */
 import type { ControlChannel, ControlEvent } from '../ports/transport.ts';
-import type { Outcome } from '../util/errors.ts';
+import type { DwcpError, Outcome } from '../util/errors.ts';
 import type { BulkInbox } from './bulk-inbox.ts';
 import type { LinkCommand } from './messages.ts';
 import type { ActorContext, Terminated } from './system.ts';
@@ -20,8 +20,11 @@ export type LinkMessage =
       readonly lane: number;
       readonly stream: number;
     }
+  /** A stream of ours could not be made to stand. */
+  | { readonly type: 'streamTrouble'; readonly session: number; readonly error: DwcpError }
   | { readonly type: 'streamGone'; readonly session: number; readonly gone: Terminated }
   | { readonly type: 'tick' }
+  | { readonly type: 'lookForStreams'; readonly session: number }
   | { readonly type: 'climb' }
   | { readonly type: 'flush' };
 

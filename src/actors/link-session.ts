@@ -2,6 +2,7 @@
 import { dwcp } from '#wire';
 import type { BulkLink, ControlChannel } from '../ports/transport.ts';
 import type { LinkAgreement, LinkHandshake } from '../protocols/link/handshake.ts';
+import type { DwcpError } from '../util/errors.ts';
 import type { LinkContext } from './link-messages.ts';
 import type { LinkStreams } from './link-streams.ts';
 
@@ -19,6 +20,8 @@ export class LinkSession {
   established: Established | null = null;
   /** At least one bulk stream carried our join: the node knows of the link. */
   isUp = false;
+  /** Why the last bulk stream that was tried does not stand. */
+  trouble: DwcpError | null = null;
   /** Envelopes that came before our own side was up. */
   early: dwcp.IEnvelope[] = [];
   heardUs: number;

@@ -48,6 +48,8 @@ export class LinkStreams {
   readonly #climber: StreamClimber | null;
   readonly #meter: LaneMeter;
   #spawned = 0;
+  /** It was said that the kernel lacks the congestion control. */
+  #knowsKernel = false;
 
   constructor(options: LinkStreamsOptions, nowUs: number) {
     this.#options = options;
@@ -83,13 +85,20 @@ export class LinkStreams {
     }
     const { nonce, streamIndex } = outcome.value;
     inbox.stream.sendJoin(makeAccept(key, challenge, nonce));
-    const options = { ...this.#common(context), inbox };
+    const { congestionControl } = this.#options.links;
+    const options = { ...this.#common(context), inbox, congestionControl };
     this.#adopt(context.spawn(acceptedStream(options)), streamIndex, context);
   }
 
-  joined(lane: number, stream: number): void {
+  joined(lane: number, stream: number, context: LinkContext): void {
     const known = this.#lanes.get(lane);
     if (known !== undefined) known.stream = stream;
+    const asked = this.#options.links.congestionControl;
+    const lanes = this.#options.bulk.lanes().lanes;
+    const inUse = lanes.find((each) => each.stream === stream)?.congestionControl ?? asked;
+    if (inUse === asked || this.#knowsKernel) return;
+    this.#knowsKernel = true;
+    this.#log(`the kernel gave ${inUse} instead of ${asked}: modprobe tcp_${asked}`, context);
   }
 
   gone(path: string): void {
@@ -194,6 +203,9 @@ export class LinkStreams {
       telemetry: links.telemetry ?? null,
       onJoined: (stream): void => {
         context.self.tell({ type: 'joined', session, lane, stream });
+      },
+      onTrouble: (error): void => {
+        context.self.tell({ type: 'streamTrouble', session, error });
       },
     };
   }

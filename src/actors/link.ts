@@ -34,6 +34,8 @@ export interface LinkOptions {
 const TICK_US = 1_000_000;
 /** Short, so that a transfer of a few seconds is long enough to climb in. */
 const CLIMB_US = 200_000;
+/** Streams join within a few round trips; somebody waits for an explanation after this. */
+const STREAMS_WITHIN_US = 2_000_000;
 const SILENCE_US = 5_000_000;
 const MAILBOX_LIMIT = 4096;
 /** Envelopes the node has not taken yet; beyond it the link counts as lost. */
@@ -68,6 +70,7 @@ class Link {
   #failures = 0;
   #lastPeerIncarnation: Uint8Array | null = null;
   #reportedFailure: string | null = null;
+  #reportedTrouble: string | null = null;
   #maxBandwidth = 0;
 
   constructor(options: LinkOptions) {
@@ -113,8 +116,15 @@ class Link {
         return this.#onJoin(message, context);
       case 'joined':
         if (message.session !== this.#session?.number) return;
-        this.#session.established?.streams.joined(message.lane, message.stream);
+        this.#session.established?.streams.joined(message.lane, message.stream, context);
         return this.#goUp(this.#session, context);
+      case 'streamTrouble':
+        if (message.session === this.#session?.number) this.#session.trouble = message.error;
+        return;
+      case 'lookForStreams':
+        if (message.session !== this.#session?.number) return;
+        this.#lookForStreams(this.#session, context);
+        return;
       case 'streamGone':
         if (message.session === this.#session?.number) this.#onStreamGone(message.gone, context);
         return;
@@ -202,6 +212,7 @@ class Link {
     session.established = { agreement, bulk, streams };
     streams.start(context);
     if (streams.isSteered) this.#climbLater(context);
+    this.#lookLater(session, context);
   }
 
   #onJoin(join: StreamJoin, context: LinkContext): void {
@@ -215,12 +226,34 @@ class Link {
     if (gone.reason === 'crashed') this.#fail(lost(this.#peer, `${gone.path} crashed`), context);
   }
 
+  #lookLater(session: LinkSession, context: LinkContext): void {
+    const atUs = context.nowUs() + STREAMS_WITHIN_US;
+    context.setTimer('look', atUs, { type: 'lookForStreams', session: session.number });
+  }
+
+  /** The peer speaks and no stream stands: a blocked port, most likely. Told once per reason. */
+  #lookForStreams(session: LinkSession, context: LinkContext): void {
+    if (session.established === null) return;
+    this.#lookLater(session, context);
+    const { agreement, bulk } = session.established;
+    const error =
+      bulk.counters().streams > 0
+        ? null
+        : this.#dials
+          ? unreachedBulk(this.#peer, agreement.peerBulk.port, session.trouble)
+          : unreachedByPeer(this.#peer, this.#options.bulkPort);
+    if ((error?.message ?? null) === this.#reportedTrouble) return;
+    this.#reportedTrouble = error?.message ?? null;
+    this.#reports.tell({ type: 'linkTrouble', peer: this.#peer, error }, context);
+  }
+
   #goUp(session: LinkSession, context: LinkContext): void {
     if (session.isUp || session.established === null) return;
     const { agreement, bulk } = session.established;
     session.isUp = true;
     this.#failures = 0;
     this.#reportedFailure = null;
+    this.#reportedTrouble = null;
     this.#lastPeerIncarnation = agreement.peerIncarnation;
     const { peerRestarted } = agreement;
     const link: ActorRef<LinkCommand> = context.self;
@@ -319,6 +352,7 @@ class Link {
   #fail(error: DwcpError, context: LinkContext): void {
     const session = this.#session;
     this.#session = null;
+    this.#reportedTrouble = null;
     session?.close(context);
     if (session?.isUp === true || this.#reportedFailure !== error.code) {
       this.#reportedFailure = error.code;
@@ -326,6 +360,23 @@ class Link {
     }
     if (this.#dials) this.#dialLater(context);
   }
+}
+
+/** We dial the streams and none comes to stand. */
+function unreachedBulk(peer: string, port: number, why: DwcpError | null): DwcpError {
+  const reason = why === null ? 'no answer' : `${why.message}${why.errno ? ` (${why.errno})` : ''}`;
+  const what = `${peer} answers, but no bulk stream to its port ${port} stands: ${reason}`;
+  return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', what, {
+    hint: `Let this host through to TCP port ${port} of ${peer}; its configuration can fix the port with bulkPort.`,
+  });
+}
+
+/** The peer dials the streams and none arrives. */
+function unreachedByPeer(peer: string, port: number): DwcpError {
+  const what = `${peer} is connected, but no bulk stream of it arrived at our port ${port}`;
+  return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', what, {
+    hint: `Let ${peer} through to TCP port ${port} of this host; bulkPort in the configuration fixes the port.`,
+  });
 }
 
 function deaf(peer: string): DwcpError {

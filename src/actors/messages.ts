@@ -18,6 +18,8 @@ export type LinkReport =
       readonly peerRestarted: boolean;
     }
   | { readonly type: 'linkDown'; readonly peer: string; readonly error: DwcpError }
+  /** The peer answers, but no bulk stream stands: told once per reason. Null when one does again. */
+  | { readonly type: 'linkTrouble'; readonly peer: string; readonly error: DwcpError | null }
   | { readonly type: 'envelope'; readonly peer: string; readonly envelope: dwcp.IEnvelope };
 
 /** Anybody to a link. On `full` or while the link is down the sender treats the message as lost. */

@@ -1,5 +1,5 @@
 /** The destination's session actor: performs what its machine decides, and reports. */
-import type { MigrationPhase, MigrationStatus } from '../node.ts';
+import type { MigrationPhase } from '../node.ts';
 import type {
   Guest,
   GuestDescription,
@@ -27,6 +27,7 @@ import {
   type SessionCommand,
   type SessionLink,
   type SessionLog,
+  type SessionStatus,
 } from './migration-shell.ts';
 import { sessionPath } from './migration-wire.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
@@ -42,7 +43,7 @@ export interface DestinationSessionOptions {
   readonly link: SessionLink | null;
   readonly storage: Storage;
   readonly log: SessionLog;
-  readonly publish: (status: MigrationStatus) => void;
+  readonly publish: (status: SessionStatus) => void;
   /** The guest runs here from now on. */
   readonly received: (guest: Guest, epoch: number) => void;
   readonly finished: Completion<DestinationResult>;
@@ -242,7 +243,7 @@ export class DestinationSession {
   #publish(result: DestinationResult | null, context: ActorContext<DestinationMessage>): void {
     const { migrationId, from, to, terms } = this.#options;
     const error = result?.type === 'refused' ? result.error : this.#machine.failure;
-    const status: MigrationStatus = {
+    const status: SessionStatus = {
       ...NO_TRANSFER,
       remainingBytes: this.#remainingBytes,
       migrationId,

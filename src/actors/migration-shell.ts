@@ -1,5 +1,6 @@
 /** What both halves of a migration do alike: storage, timers and the peer, for a pure machine. */
 import type { dwcp } from '#wire';
+import type { MigrationStatus } from '../node.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkLink } from '../ports/transport.ts';
 import type { CommonEffect, CommonInput } from '../protocols/migration/types.ts';
@@ -25,6 +26,9 @@ export interface SessionLink {
   readonly link: ActorRef<LinkCommand>;
   readonly bulk: BulkLink;
 }
+
+/** What a session knows of itself; the limit of its link is the node's. */
+export type SessionStatus = Omit<MigrationStatus, 'maxBandwidth'>;
 
 export type SessionLog = (what: string, reason: string) => void;
 

@@ -1,5 +1,5 @@
 /** The source's session actor: performs what its machine decides, and reports. */
-import type { MigrationPhase, MigrationReceipt, MigrationStatus } from '../node.ts';
+import type { MigrationPhase, MigrationReceipt } from '../node.ts';
 import type {
   Guest,
   IncomingEndpoint,
@@ -28,6 +28,7 @@ import {
   type SessionCommand,
   type SessionLink,
   type SessionLog,
+  type SessionStatus,
 } from './migration-shell.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
 
@@ -41,9 +42,8 @@ export interface SourceSessionOptions {
   readonly link: SessionLink | null;
   readonly storage: Storage;
   readonly restored: { readonly claimedBy: string | null } | null;
-  readonly maxBandwidth: number | null;
   readonly log: SessionLog;
-  readonly publish: (status: MigrationStatus) => void;
+  readonly publish: (status: SessionStatus) => void;
   /** Called once, also when the session could not do what it wanted. */
   readonly finished: Completion<SourceSessionResult>;
 }
@@ -175,10 +175,6 @@ export class SourceSession {
   #opened(outcome: Outcome<OutgoingMigration>, context: ActorContext<SourceMessage>): void {
     if (outcome.ok) {
       this.#outgoing = outcome.value;
-      const { maxBandwidth } = this.#options;
-      if (maxBandwidth !== null) {
-        context.effect(() => outcome.value.setMaxBandwidth(maxBandwidth));
-      }
     }
     this.#step({ type: 'opened', outcome }, context);
   }
@@ -333,7 +329,7 @@ export class SourceSession {
     const transfer = this.#transfer;
     const error = finish?.result.type === 'stayed' ? finish.result.error : this.#machine.failure;
     const rate = this.#goodputBytesPerSec;
-    const status: MigrationStatus = {
+    const status: SessionStatus = {
       ...transfer,
       migrationId: terms.migrationId,
       guest: terms.guestName,

@@ -22,6 +22,7 @@ export class LinkTable {
     const entry: SessionLink = { link, bulk };
     this.#links.set(peer, entry);
     this.#view.links.set(peer, bulk);
+    this.#view.problems.delete(peer);
     this.#view.events$.next({ type: 'peerUp', peer, detail: peerRestarted ? 'restarted' : '' });
     return entry;
   }
@@ -29,7 +30,14 @@ export class LinkTable {
   down(peer: string, error: DwcpError): void {
     this.#links.delete(peer);
     this.#view.links.delete(peer);
+    this.#view.problems.set(peer, error);
     this.#view.events$.next({ type: 'peerDown', peer, detail: error.message });
+  }
+
+  /** The peer answers, but no memory can travel; null when it can again. */
+  trouble(peer: string, error: DwcpError | null): void {
+    if (error === null) this.#view.problems.delete(peer);
+    else this.#view.problems.set(peer, error);
   }
 
   /** Lost while the peer is not connected. */

@@ -29,7 +29,13 @@ export type NodeCommand =
       readonly operator: string;
       readonly done: Completion<void>;
     }
-  | { readonly type: 'setMaxBandwidth'; readonly peer: string; readonly bytesPerSec: number };
+  | { readonly type: 'setMaxBandwidth'; readonly peer: string; readonly bytesPerSec: number }
+  | {
+      readonly type: 'setMigrationBandwidth';
+      readonly migrationId: string;
+      readonly bytesPerSec: number;
+      readonly done: Completion<void>;
+    };
 
 export type GuestState = 'running' | 'paused' | 'fenced';
 
@@ -81,6 +87,12 @@ export type SessionReport =
     }
   | { readonly type: 'sessionEnded'; readonly migrationId: string };
 
-export type NodeMessage = LinkReport | NodeCommand | GuestNews | RecordsFound | SessionReport;
+export type NodeMessage =
+  | LinkReport
+  | NodeCommand
+  | GuestNews
+  | RecordsFound
+  | SessionReport
+  | { readonly type: 'govern' };
 
 export type NodeContext = ActorContext<NodeMessage>;

@@ -1,6 +1,7 @@
 /** What a node's actor is made of, and how it says that something went wrong by itself. */
 import type { Storage } from '../ports/storage.ts';
 import type { DwcpError } from '../util/errors.ts';
+import type { CpuBudget } from './node-governor.ts';
 import type { Hypervisors, Recovery } from './node-recovery.ts';
 import type { NodeView } from './node-view.ts';
 
@@ -10,6 +11,11 @@ export interface NodeActorOptions {
   readonly storage: Storage;
   readonly recovery: Recovery;
   readonly maxConcurrentMigrations: number;
+  /** Bytes per second: of a link that nobody limits, and of a migration that names no limit. */
+  readonly maxBandwidth?: number;
+  readonly migrationBandwidth?: number;
+  /** Absent is unlimited. */
+  readonly cpu?: CpuBudget;
   readonly view: NodeView;
   readonly log: (fields: Readonly<Record<string, unknown>>, message: string) => void;
 }

@@ -1,11 +1,11 @@
 /** The migrations that touch this host: one session actor each, watched until it ended. */
 import type { dwcp } from '#wire';
-import type { MigrationReceipt, MigrationStatus } from '../node.ts';
+import type { MigrationReceipt } from '../node.ts';
 import type { Guest, Hypervisor } from '../ports/hypervisor.ts';
 import type { DecisionRecord, MigrationTerms } from '../protocols/migration/types.ts';
 import { type Completion, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { destinationSession } from './migration-destination.ts';
-import type { LinkNews, SessionCommand, SessionLog } from './migration-shell.ts';
+import type { LinkNews, SessionCommand, SessionLog, SessionStatus } from './migration-shell.ts';
 import { type SourceSessionResult, sourceSession } from './migration-source.ts';
 import type { GuestTable } from './node-guests.ts';
 import type { LinkTable } from './node-links.ts';
@@ -27,7 +27,6 @@ export interface SourceSpec {
   readonly guest: Guest | null;
   readonly reference: Guest['reference'];
   readonly restored: { readonly claimedBy: string | null } | null;
-  readonly maxBandwidth: number | null;
   readonly done: Completion<MigrationReceipt> | null;
 }
 
@@ -88,7 +87,7 @@ export class SessionTable {
       link: this.#links.get(spec.to),
       storage,
       log: this.#log(migrationId),
-      publish: (status: MigrationStatus) => this.#options.view.publish(status),
+      publish: (status) => this.#publish(status, spec.to),
       finished: context.completion((outcome) => ({ type: 'sourceFinished', migrationId, outcome })),
     });
     this.#sessions.set(migrationId, {
@@ -102,7 +101,7 @@ export class SessionTable {
 
   spawnDestination(spec: DestinationSpec, context: NodeContext): void {
     const { migrationId, from, terms, restored } = spec;
-    const { id, storage, hypervisors, view } = this.#options;
+    const { id, storage, hypervisors } = this.#options;
     const kind = terms?.guestKind ?? restored?.reference?.kind;
     const hypervisor: Hypervisor | null =
       kind === undefined ? null : (hypervisors.get(kind) ?? null);
@@ -118,7 +117,7 @@ export class SessionTable {
       link: this.#links.get(from),
       storage,
       log: this.#log(migrationId),
-      publish: (status: MigrationStatus) => view.publish(status),
+      publish: (status) => this.#publish(status, null),
       received: (guest, epoch) => received(succeeded({ guest, epoch })),
       finished: context.completion((outcome) => ({
         type: 'destinationFinished',
@@ -170,6 +169,13 @@ export class SessionTable {
     const ref = context.spawn(options);
     context.watch(ref, () => ({ type: 'sessionEnded', migrationId }));
     return ref;
+  }
+
+  /** The side that sends is the one that is limited. */
+  #publish(status: SessionStatus, to: string | null): void {
+    const { view } = this.#options;
+    const maxBandwidth = to === null ? 0 : (view.bandwidth.get(to) ?? 0);
+    view.publish({ ...status, maxBandwidth });
   }
 
   #log(migrationId: string): SessionLog {

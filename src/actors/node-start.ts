@@ -3,27 +3,33 @@
 import type { Observable } from 'rxjs';
 import type { NodeIdentity } from '../identity/authority.ts';
 import { loadNode } from '../identity/files.ts';
-import type {
-  DwcpNode,
-  GuestHandle,
-  GuestStatus,
-  MigrateOptions,
-  MigrationProgress,
-  MigrationReceipt,
-  MigrationSession,
-  MigrationStatus,
-  NodeEvent,
-  PeerStatus,
-  StartNodeOptions,
+import {
+  type DwcpNode,
+  type GuestHandle,
+  type GuestStatus,
+  type LinkMode,
+  type MigrateOptions,
+  type MigrationProgress,
+  type MigrationReceipt,
+  type MigrationSession,
+  type MigrationStatus,
+  NODE_DEFAULTS,
+  type NodeEvent,
+  type PeerStatus,
+  type StartNodeOptions,
 } from '../node.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
+import { processCpuUs } from '../system/cpu.ts';
 import { type Completion, DwcpError, type Outcome } from '../util/errors.ts';
+import { congestionControlOf } from './link-mode.ts';
 import type { LinkReport } from './messages.ts';
+import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
 import { type NodeMessage, nodeActor } from './node.ts';
+import type { CpuBudget } from './node-governor.ts';
 import { type Hypervisors, recover } from './node-recovery.ts';
 import { NodeView } from './node-view.ts';
 import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
@@ -44,10 +50,7 @@ export interface NodeStorage extends Storage {
   close(): Promise<void>;
 }
 
-const DEFAULT_STREAMS = 8;
-const DEFAULT_CHUNK_BYTES = 2 ** 20;
-const DEFAULT_WINDOW_BYTES = 32 * 2 ** 20;
-const DEFAULT_MIGRATIONS_MAX = 4;
+const LINK_MODE: LinkMode = 'datacenter';
 
 export async function startNodeFrom(
   options: StartNodeOptions,
@@ -71,8 +74,12 @@ export async function startNodeFrom(
         hypervisors: parts.hypervisors,
         storage,
         recovery,
-        maxConcurrentMigrations: options.maxConcurrentMigrations ?? DEFAULT_MIGRATIONS_MAX,
+        maxConcurrentMigrations:
+          options.maxConcurrentMigrations ?? NODE_DEFAULTS.maxConcurrentMigrations,
         view,
+        maxBandwidth: options.maxBandwidth ?? 0,
+        migrationBandwidth: options.migrationBandwidth ?? 0,
+        ...cpuBudget(options.maxCpuPercent ?? 0),
         log: (fields, message) => logger?.info(fields, message),
       }),
     );
@@ -87,12 +94,13 @@ export async function startNodeFrom(
         bulk: parts.bulk,
         controlListen: options.listen,
         bulkListen: { host: options.listen.host, port: options.bulkPort ?? 0 },
-        streams: options.streams ?? DEFAULT_STREAMS,
-        congestionControl: options.congestionControl ?? 'cubic',
-        windowBytes: options.windowBytes ?? DEFAULT_WINDOW_BYTES,
-        chunkBytes: options.chunkBytes ?? DEFAULT_CHUNK_BYTES,
+        streams: options.streams ?? NODE_DEFAULTS.streams,
+        congestionControl: congestionControlOf(LINK_MODE, options.congestionControl ?? 'auto'),
+        windowBytes: options.windowBytes ?? NODE_DEFAULTS.windowBytes,
+        chunkBytes: options.chunkBytes ?? NODE_DEFAULTS.chunkBytes,
         report: actor as ActorRef<LinkReport>,
         random: parts.random,
+        log: (fields, message) => logger?.info(fields, message),
         onListening,
       }),
     );
@@ -141,18 +149,7 @@ class RunningNode implements DwcpNode {
   }
 
   peers(): readonly PeerStatus[] {
-    const { links } = this.#running.view;
-    return this.#options.peers.map(({ id }) => {
-      const counters = links.get(id)?.counters();
-      return {
-        id,
-        connected: counters !== undefined,
-        streams: counters?.streams ?? 0,
-        mode: 'datacenter',
-        wireBytesSent: counters?.wireBytesSent ?? 0,
-        wireBytesReceived: counters?.wireBytesReceived ?? 0,
-      };
-    });
+    return this.#options.peers.map(({ id }) => peerStatus(this.#running.view, id));
   }
 
   migrate(guestName: string, options: MigrateOptions): MigrationSession {
@@ -196,6 +193,12 @@ class RunningNode implements DwcpNode {
     this.#running.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
   }
 
+  setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void> {
+    return this.#ask<void>((done) => ({
+      ...{ type: 'setMigrationBandwidth', migrationId, bytesPerSec, done },
+    }));
+  }
+
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
@@ -232,4 +235,26 @@ function settle<T>(ask: (done: Completion<T>) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     ask((outcome: Outcome<T>) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)));
   });
+}
+
+function peerStatus(view: NodeView, id: string): PeerStatus {
+  const bulk = view.links.get(id);
+  const counters = bulk?.counters();
+  const inUse = new Set(bulk?.lanes().lanes.map((lane) => lane.congestionControl));
+  const problem = view.problems.get(id);
+  return {
+    id,
+    connected: counters !== undefined,
+    streams: counters?.streams ?? 0,
+    mode: LINK_MODE,
+    congestionControl: inUse.size === 0 ? null : [...inUse].join(', '),
+    maxBandwidth: view.bandwidth.get(id) ?? 0,
+    wireBytesSent: counters?.wireBytesSent ?? 0,
+    wireBytesReceived: counters?.wireBytesReceived ?? 0,
+    problem: faultOf(problem ?? null),
+  };
+}
+
+function cpuBudget(maxCpuPercent: number): { readonly cpu?: CpuBudget } {
+  return maxCpuPercent === 0 ? {} : { cpu: { maxCpuPercent, usedUs: processCpuUs } };
 }

@@ -2,6 +2,7 @@
 import { Subject } from 'rxjs';
 import type { GuestStatus, MigrationStatus, NodeEvent } from '../node.ts';
 import type { BulkLink } from '../ports/transport.ts';
+import type { DwcpError } from '../util/errors.ts';
 
 /** Ended migrations that `migrations()` still tells of. */
 const MIGRATIONS_KEPT_MAX = 256;
@@ -9,6 +10,10 @@ const MIGRATIONS_KEPT_MAX = 256;
 export class NodeView {
   readonly guests: Map<string, GuestStatus> = new Map();
   readonly links: Map<string, BulkLink> = new Map();
+  /** Why a link is down or carries no memory. */
+  readonly problems: Map<string, DwcpError> = new Map();
+  /** Bytes per second that each link lets through; 0 is unlimited. */
+  readonly bandwidth: Map<string, number> = new Map();
   readonly migrations: Map<string, MigrationStatus> = new Map();
   readonly events$: Subject<NodeEvent> = new Subject();
   readonly #progress = new Map<string, Subject<MigrationStatus>>();

@@ -4,10 +4,13 @@
  *   node-guests      the guests of this host        node-links       the links that are up
  *   node-sessions    the migrations that run        node-inbox       envelopes of peers
  *   node-operations  what an operator asks          node-admission   whether a migration may begin
+ *   node-bandwidth   what each link may carry       node-governor    the CPU limit
  */
 import type { DecisionRecord } from '../protocols/migration/types.ts';
 import { unreachable } from '../util/assert.ts';
 import { Admission } from './node-admission.ts';
+import { BandwidthTable } from './node-bandwidth.ts';
+import { LinkGovernor } from './node-governor.ts';
 import { GuestTable } from './node-guests.ts';
 import { NodeInbox } from './node-inbox.ts';
 import { LinkTable } from './node-links.ts';
@@ -43,16 +46,29 @@ export class NodeState {
   readonly #sessions: SessionTable;
   readonly #operations: Operations;
   readonly #inbox: NodeInbox;
+  readonly #bandwidth: BandwidthTable;
+  readonly #governor: LinkGovernor | null;
+  readonly #options: NodeActorOptions;
 
   constructor(options: NodeActorOptions, context: NodeContext) {
     const guests = new GuestTable(options);
     const links = new LinkTable(options.view);
     const sessions = new SessionTable(options, guests, links);
     const admission = new Admission(options, guests, links, sessions);
+    this.#options = options;
     this.#guests = guests;
     this.#links = links;
     this.#sessions = sessions;
-    this.#operations = new Operations(guests, links, sessions, admission);
+    const bandwidth = new BandwidthTable(options.view, links, options.maxBandwidth ?? 0);
+    const migrationBandwidth = options.migrationBandwidth ?? 0;
+    this.#bandwidth = bandwidth;
+    this.#operations = new Operations({
+      ...{ guests, sessions, admission, bandwidth, migrationBandwidth },
+    });
+    this.#governor =
+      options.cpu === undefined
+        ? null
+        : new LinkGovernor(options.cpu, options.view.links, bandwidth, context);
     this.#inbox = new NodeInbox(options, { guests, links, sessions, admission });
     const { recovery } = options;
     for (const { guest, epoch } of recovery.guests) guests.manage(guest, epoch, context);
@@ -67,6 +83,7 @@ export class NodeState {
       case 'linkUp': {
         const { peer, peerRestarted } = message;
         const link = this.#links.up(message);
+        this.#bandwidth.apply(peer);
         return this.#sessions.tellPeers(peer, { type: 'linkUp', link, peerRestarted });
       }
       case 'linkDown': {
@@ -74,6 +91,10 @@ export class NodeState {
         this.#links.down(peer, error);
         return this.#sessions.tellPeers(peer, { type: 'linkDown', error });
       }
+      case 'linkTrouble':
+        this.#links.trouble(message.peer, message.error);
+        if (message.error !== null) reportFault(this.#options, message.error);
+        return;
       case 'envelope':
         return this.#inbox.route(message.peer, message.envelope, context);
       case 'looked':
@@ -87,7 +108,13 @@ export class NodeState {
       case 'claim':
         return this.#operations.claim(message.guestName, message.operator, message.done, context);
       case 'setMaxBandwidth':
-        return this.#links.setMaxBandwidth(message.peer, message.bytesPerSec);
+        return this.#bandwidth.setPeer(message.peer, message.bytesPerSec);
+      case 'setMigrationBandwidth': {
+        const { migrationId, bytesPerSec, done } = message;
+        return this.#operations.limit(migrationId, bytesPerSec, done, context);
+      }
+      case 'govern':
+        return this.#governor?.govern(context);
       case 'received':
         return this.#guests.manage(message.guest, message.epoch, context);
       case 'noted':
@@ -100,6 +127,7 @@ export class NodeState {
       case 'destinationFinished':
         return;
       case 'sessionEnded':
+        this.#bandwidth.forget(message.migrationId);
         return this.#sessions.ended(message.migrationId);
       default:
         return unreachable(message);
@@ -116,10 +144,7 @@ export class NodeState {
     const { migrationId, guestName, epoch, reference, to } = record;
     const terms = { ...UNKNOWN_TERMS, migrationId, guestName, epoch, guestKind: reference.kind };
     const restored = { claimedBy };
-    this.#sessions.spawnSource(
-      { terms, to, guest, reference, restored, maxBandwidth: null, done: null },
-      context,
-    );
+    this.#sessions.spawnSource({ terms, to, guest, reference, restored, done: null }, context);
   }
 
   /** An earlier process took a guest over and did not come to run it. */

@@ -6,8 +6,11 @@ import type {
   BulkStream,
   BulkStreamEvent,
   BulkTransport,
+  CongestionControl,
+  HostPort,
 } from '../ports/transport.ts';
 import { checkAccept, type JoinKey, makeJoin, NONCE_BYTES } from '../protocols/link/stream-join.ts';
+import { DwcpError } from '../util/errors.ts';
 import { backoffUs } from './backoff.ts';
 import type { BulkInbox } from './bulk-inbox.ts';
 import type { ActorContext, ActorRef, SpawnOptions } from './system.ts';
@@ -20,6 +23,8 @@ export interface StreamOptions {
   readonly telemetry: ActorRef<TelemetrySample> | null;
   /** The stream carries chunks from now on; told again, with another id, when it came back. */
   readonly onJoined: (stream: number) => void;
+  /** It could not be made to stand; it is tried again. */
+  readonly onTrouble: (error: DwcpError) => void;
 }
 
 export interface DialledStreamOptions extends StreamOptions {
@@ -83,9 +88,11 @@ class DialledStream {
       case 'event':
         if (message.attempt === this.#attempt) this.#onEvent(message.event, context);
         return;
-      case 'joinTimeout':
-        this.#retry(context);
+      case 'joinTimeout': {
+        const { address } = this.#options.dial;
+        this.#retry(context, joinTimedOut(address));
         return;
+      }
       case 'sample':
         if (!sample(this.#stream, this.#options, context)) this.#retry(context);
         return;
@@ -130,12 +137,13 @@ class DialledStream {
         return;
       }
       case 'closed':
-        this.#retry(context);
+        this.#retry(context, this.#joined ? null : event.error);
         return;
     }
   }
 
-  #retry(context: ActorContext<StreamMessage>): void {
+  #retry(context: ActorContext<StreamMessage>, trouble: DwcpError | null = null): void {
+    if (trouble !== null) context.effect(() => this.#options.onTrouble(trouble));
     this.close();
     this.#joined = false;
     this.#attempt += 1;
@@ -149,7 +157,10 @@ class DialledStream {
 
 /** The peer dialled it and the link accepted its join; when it is lost the actor ends. */
 export function acceptedStream(
-  options: StreamOptions & { readonly inbox: BulkInbox },
+  options: StreamOptions & {
+    readonly inbox: BulkInbox;
+    readonly congestionControl: CongestionControl;
+  },
 ): SpawnOptions<BulkStream, StreamMessage> {
   return {
     name: options.name,
@@ -157,6 +168,7 @@ export function acceptedStream(
     initialState: (context) => {
       const { inbox, link, onJoined } = options;
       inbox.handTo(context.listener((event) => ({ type: 'event', attempt: 0, event })));
+      inbox.stream.setCongestionControl(options.congestionControl);
       inbox.stream.attach(link);
       context.setTimer('sample', context.nowUs() + SAMPLE_US, { type: 'sample' });
       context.effect(() => onJoined(inbox.stream.id));
@@ -185,4 +197,9 @@ function sample(
   options.telemetry?.tell({ type: 'stream', peer, atUs, stream: name, info });
   context.setTimer('sample', atUs + SAMPLE_US, { type: 'sample' });
   return true;
+}
+
+function joinTimedOut({ host, port }: HostPort): DwcpError {
+  const what = `the bulk stream to ${host}:${port} did not join in ${JOIN_TIMEOUT_US / 1e6} s`;
+  return new DwcpError('ERR_DWCP_TIMEOUT', what);
 }

@@ -74,6 +74,10 @@ export class AdminClient {
     await this.#call(adminMethods.setMaxBandwidth, { peer, bytesPerSec });
   }
 
+  async limitMigration(migrationId: string, bytesPerSec: number): Promise<void> {
+    await this.#call(adminMethods.limitMigration, { migrationId, bytesPerSec });
+  }
+
   async startGuest(kind: string, name: string, options: object): Promise<GuestStatus> {
     const optionsJson = JSON.stringify(options);
     return guestFromWire(await this.#call(adminMethods.startGuest, { kind, name, optionsJson }));

@@ -28,6 +28,7 @@ export interface AdminMethods {
   readonly cancel: AdminMethod<typeof dwcp.AdminCancelRequest, Empty>;
   readonly claim: AdminMethod<typeof dwcp.AdminClaimRequest, Empty>;
   readonly setMaxBandwidth: AdminMethod<typeof dwcp.AdminSetMaxBandwidthRequest, Empty>;
+  readonly limitMigration: AdminMethod<typeof dwcp.AdminLimitMigrationRequest, Empty>;
   readonly startGuest: AdminMethod<typeof dwcp.AdminStartGuestRequest, typeof dwcp.AdminGuest>;
 }
 
@@ -39,6 +40,7 @@ export const adminMethods: AdminMethods = {
   cancel: method('Cancel', dwcp.AdminCancelRequest, dwcp.AdminEmpty),
   claim: method('Claim', dwcp.AdminClaimRequest, dwcp.AdminEmpty),
   setMaxBandwidth: method('SetMaxBandwidth', dwcp.AdminSetMaxBandwidthRequest, dwcp.AdminEmpty),
+  limitMigration: method('LimitMigration', dwcp.AdminLimitMigrationRequest, dwcp.AdminEmpty),
   startGuest: method('StartGuest', dwcp.AdminStartGuestRequest, dwcp.AdminGuest),
 };
 

@@ -120,6 +120,10 @@ function addHandlers(server: Server, options: AdminServiceOptions): void {
       node.setMaxBandwidth(request.peer, request.bytesPerSec);
       return {};
     }),
+    limitMigration: unary(adminMethods.limitMigration, async (request) => {
+      await node.setMigrationBandwidth(request.migrationId, request.bytesPerSec);
+      return {};
+    }),
     startGuest: unary(adminMethods.startGuest, async (request) => {
       const handle = options.makeGuest(request.kind, request.name, request.optionsJson);
       return guestOf(node, await node.adopt(handle));

@@ -6,6 +6,7 @@ import type {
   MigrationReceipt,
   MigrationStatus,
   PeerStatus,
+  Problem,
 } from '../node.ts';
 
 /** What `Status` answers. */
@@ -19,7 +20,11 @@ export interface AgentStatus {
 }
 
 export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties {
-  return { ...status, guests: [...status.guests], peers: [...status.peers] };
+  const peers = status.peers.map((peer) => ({
+    ...peer,
+    congestionControl: peer.congestionControl ?? '',
+  }));
+  return { ...status, guests: [...status.guests], peers };
 }
 
 export function statusFromWire(wire: dwcp.AdminStatus): AgentStatus {
@@ -61,7 +66,14 @@ function peerFromWire(wire: dwcp.AdminPeer.$Properties): PeerStatus {
     mode: 'datacenter',
     wireBytesSent: wire.wireBytesSent ?? 0,
     wireBytesReceived: wire.wireBytesReceived ?? 0,
+    congestionControl: wire.congestionControl || null,
+    maxBandwidth: wire.maxBandwidth ?? 0,
+    problem: wire.problem ? problemFromWire(wire.problem) : null,
   };
+}
+
+function problemFromWire(wire: dwcp.AdminProblem.$Properties): Problem {
+  return { code: wire.code ?? '', message: wire.message ?? '', hint: wire.hint || null };
 }
 
 export function progressToWire(progress: MigrationProgress): dwcp.AdminProgress.$Properties {
@@ -86,6 +98,7 @@ export function progressFromWire(wire: dwcp.AdminProgress.$Properties): Migratio
     goodputBytesPerSec: wire.goodputBytesPerSec ?? 0,
     etaMs: eta && { low: eta.lowMs ?? 0, high: eta.highMs ?? 0 },
     reason: wire.reason ?? '',
+    maxBandwidth: wire.maxBandwidth ?? 0,
   };
 }
 

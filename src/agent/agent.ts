@@ -53,20 +53,26 @@ export async function runAgent(config: AgentConfig, parts: AgentParts): Promise<
     await stop();
     throw error;
   }
-  for (const peer of config.peers) {
-    if (config.link.maxBandwidth > 0) node.setMaxBandwidth(peer.id, config.link.maxBandwidth);
-  }
   return { node, adminPort: admin.port, metricsPort: metrics.port, stop };
 }
 
 function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
+  const { streams, chunkBytes, windowBytes, congestionControl, maxBandwidth } = config.link;
   return {
     id: config.id,
     listen: config.listen,
     peers: config.peers.map((peer) => ({ id: peer.id, ...peer.address })),
     dataDir: config.dataDir,
     identity: config.identity,
-    streams: config.link.streams,
+    bulkPort: config.bulkPort,
+    streams,
+    chunkBytes,
+    windowBytes,
+    congestionControl,
+    maxBandwidth,
+    maxConcurrentMigrations: config.migrations.concurrent,
+    maxCpuPercent: config.migrations.maxCpuPercent,
+    migrationBandwidth: config.migrations.maxBandwidth,
     qemu: config.qemu,
     logger,
   };

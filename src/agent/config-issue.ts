@@ -33,11 +33,6 @@ export function explainIssue(issue: z.core.$ZodIssue, schema: z.ZodType): Config
       };
     case 'too_big':
       return { message: `${path}: too big`, hint: `${path} must be at most ${issue.maximum}.` };
-    case 'invalid_union':
-      return {
-        message: `${path}: wrong value`,
-        hint: `${path} must be a number of 0 or more, or a size such as 100MiB/s.`,
-      };
     default:
       return { message: `${path}: wrong value`, hint: `${path} must be ${issue.message}.` };
   }
@@ -54,7 +49,8 @@ function allowedKeys(schema: z.ZodType, path: readonly PropertyKey[]): string {
   return level instanceof z.ZodObject ? Object.keys(level.shape).join(', ') : 'nothing';
 }
 
-function unwrap(schema: unknown): unknown {
+/** Without its default. */
+export function unwrap(schema: unknown): unknown {
   let level = schema;
   while (level instanceof z.ZodDefault || level instanceof z.ZodPrefault) level = level.unwrap();
   return level;

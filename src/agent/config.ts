@@ -6,88 +6,11 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
-import type { QemuBinary } from '../ports/hypervisor.ts';
-import type { HostPort } from '../ports/transport.ts';
 import { DwcpError } from '../util/errors.ts';
-import { parseBytes } from '../util/units.ts';
-import { explainIssue } from './config-issue.ts';
+import { explainIssue, unwrap } from './config-issue.ts';
+import { type AgentConfig, agentConfigSchema } from './config-schema.ts';
 
-const nodeId = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'a node id: lower-case letters, digits and "-", at most 63');
-
-/** Port 0 lets the kernel choose; the agent prints what it got. */
-const hostPort = z
-  .string()
-  .regex(/^[^\s:]+:\d{1,5}$/, 'HOST:PORT, such as 10.0.0.1:7000')
-  .transform(splitHostPort)
-  .refine((address) => address.port <= 65535, 'HOST:PORT with a port from 0 to 65535');
-
-const bytesOrRate = z.union([z.number().int().min(0), z.string().transform(parseSize)]);
-
-const path = z.string().min(1);
-
-const agentConfigSchema = z.strictObject({
-  id: nodeId,
-  listen: hostPort,
-  peers: z
-    .array(z.strictObject({ id: nodeId, address: hostPort }))
-    .max(1000)
-    .default([]),
-  dataDir: path,
-  identity: z.strictObject({ certFile: path, keyFile: path, caFile: path }),
-  admin: z
-    .strictObject({
-      listen: hostPort.default({ host: '127.0.0.1', port: 7002 }),
-      /** Certificate names that may administer this agent, besides its own. */
-      operators: z.array(nodeId).max(100).default([]),
-    })
-    .prefault({}),
-  metrics: z
-    .strictObject({ listen: hostPort.default({ host: '127.0.0.1', port: 7003 }) })
-    .prefault({}),
-  link: z
-    .strictObject({
-      streams: z.number().int().min(1).max(512).default(4),
-      maxBandwidth: bytesOrRate.default(0),
-    })
-    .prefault({}),
-  /** Runs QEMU guests; `args` go before all others, `env` over the agent's own. */
-  qemu: z
-    .strictObject({
-      binary: path.default('qemu-system-x86_64'),
-      args: z.array(z.string()).max(64).default([]),
-      env: z.record(z.string(), z.string()).default({}),
-    })
-    .prefault({}),
-  log: z
-    .strictObject({
-      level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
-    })
-    .prefault({}),
-});
-
-export interface AgentConfig {
-  readonly id: string;
-  readonly listen: HostPort;
-  readonly peers: readonly { readonly id: string; readonly address: HostPort }[];
-  readonly dataDir: string;
-  readonly identity: IdentityFiles;
-  readonly admin: { readonly listen: HostPort; readonly operators: readonly string[] };
-  readonly metrics: { readonly listen: HostPort };
-  /** Bandwidth in bytes per second per peer; 0 is unlimited. */
-  readonly link: { readonly streams: number; readonly maxBandwidth: number };
-  readonly qemu: QemuBinary;
-  readonly log: { readonly level: LogLevel };
-}
-
-export interface IdentityFiles {
-  readonly certFile: string;
-  readonly keyFile: string;
-  readonly caFile: string;
-}
-
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+export { type AgentConfig, splitHostPort } from './config-schema.ts';
 
 /** Paths inside the file are relative to the file. */
 export function loadAgentConfig(
@@ -179,22 +102,13 @@ export function variableName(keys: readonly string[]): string {
   return `DWCP_${words.join('_').toUpperCase()}`;
 }
 
-function leafPaths(): readonly (readonly string[])[] {
-  return [
-    ...[['id'], ['listen'], ['peers'], ['dataDir']],
-    ...['certFile', 'keyFile', 'caFile'].map((key) => ['identity', key]),
-    ...[
-      ['admin', 'listen'],
-      ['admin', 'operators'],
-      ['metrics', 'listen'],
-    ],
-    ...[
-      ['link', 'streams'],
-      ['link', 'maxBandwidth'],
-      ...['binary', 'args', 'env'].map((key) => ['qemu', key]),
-      ['log', 'level'],
-    ],
-  ];
+/** Every key of the schema that is not a group of keys. */
+export function leafPaths(level: z.ZodType = agentConfigSchema): readonly (readonly string[])[] {
+  const shape = unwrap(level);
+  if (!(shape instanceof z.ZodObject)) return [[]];
+  return Object.entries(shape.shape).flatMap(([key, value]) =>
+    leafPaths(value as z.ZodType).map((rest) => [key, ...rest]),
+  );
 }
 
 function refuseTwins(config: AgentConfig, source: string): void {
@@ -209,22 +123,4 @@ function refuseTwins(config: AgentConfig, source: string): void {
     }
     seen.add(peer.id);
   });
-}
-
-export function splitHostPort(text: string): HostPort {
-  const colon = text.lastIndexOf(':');
-  return { host: text.slice(0, colon), port: Number(text.slice(colon + 1)) };
-}
-
-function parseSize(text: string, context: z.RefinementCtx): number {
-  try {
-    return parseBytes(text);
-  } catch {
-    context.addIssue({
-      code: 'custom',
-      message: 'a number and a unit, such as 100MiB/s',
-      input: text,
-    });
-    return z.NEVER;
-  }
 }

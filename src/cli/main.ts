@@ -9,6 +9,7 @@ import { addCancelCommand } from './commands/cancel.ts';
 import { addDemoCommand } from './commands/demo.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addKeysCommands } from './commands/keys.ts';
+import { addLimitCommand } from './commands/limit.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
 import { addMigrationsCommand } from './commands/migrations.ts';
 import { addStatusCommand } from './commands/status.ts';
@@ -40,6 +41,7 @@ export function buildProgram(): Command {
   addStatusCommand(program);
   addVmCommands(program);
   addMigrateCommand(program);
+  addLimitCommand(program);
   addCancelCommand(program);
   addMigrationsCommand(program);
   addDoctorCommand(program);

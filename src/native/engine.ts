@@ -47,6 +47,7 @@ export interface NativeEngine {
   sendJoin(stream: number, message: Uint8Array): void;
   attach(stream: number, link: number): void;
   streamInfo(stream: number): TcpInfo | null;
+  setCongestion(stream: number, name: string): void;
   closeStream(stream: number): void;
   openLink(windowBytes: number, chunkBytes: number): number;
   setMaxBandwidth(link: number, bytesPerSec: number): void;

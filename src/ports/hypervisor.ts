@@ -130,7 +130,6 @@ export interface OutgoingMigration {
   abort(done: Completion<void>): void;
   /** After the commit: the source guest is killed for good. Idempotent. */
   release(done: Completion<void>): void;
-  setMaxBandwidth(bytesPerSec: number): void;
   /** Bytes of the destination's `onReturn`, in order. Ignored by guests that have no such stream. */
   writeReturn(bytes: Uint8Array): void;
 }

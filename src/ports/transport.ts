@@ -91,6 +91,8 @@ export interface BulkStream {
   subscribe(listener: (event: BulkStreamEvent) => void): void;
   /** Listener: `accept`, then attach. Dialler: `request`. */
   sendJoin(message: Uint8Array): void;
+  /** For a listener's stream; a dialler says it when it dials. What the kernel lacks changes nothing. */
+  setCongestionControl(name: CongestionControl): void;
   /** From here on the stream carries chunks of `link`. */
   attach(link: BulkLink): void;
   /** Kernel's view of the connection, or null once it is closed. */
@@ -173,6 +175,8 @@ export interface BulkLane {
   readonly stream: number;
   /** Of chunks that this stream carried and the peer acknowledged. */
   readonly ackedBytes: number;
+  /** Read back from the kernel, not what was asked. */
+  readonly congestionControl: string;
 }
 
 /** (transferId, epoch, sequence) names a chunk. `transferId` is a safe integer, unique per pair of hosts. */

@@ -21,6 +21,7 @@ import type {
   ByteSendEvent,
   ByteSender,
   ByteSendOptions,
+  CongestionControl,
   HostPort,
   PageReceiveCounters,
   PageReceiveOptions,
@@ -217,6 +218,10 @@ class NativeBulkStream implements BulkStream {
   sendJoin(message: Uint8Array): void {
     assert(message.length <= JOIN_BYTES_MAX, `a join message has at most ${JOIN_BYTES_MAX} bytes`);
     this.#engine.sendJoin(this.id, message);
+  }
+
+  setCongestionControl(name: CongestionControl): void {
+    this.#engine.setCongestion(this.id, name);
   }
 
   attach(link: BulkLink): void {

@@ -18,12 +18,16 @@ export const SECOND_US: number = 1_000_000;
 interface WorldNode {
   readonly mailboxLimit?: number;
   readonly streams?: LinksOptions['streams'];
+  /** While it answers true, the node takes no report. */
+  readonly isDeaf?: () => boolean;
 }
 
 export interface TestNode {
   readonly host: ActorHost;
   readonly reports: LinkReport[];
   readonly samples: TelemetrySample[];
+  /** How often its links dialled a control channel. */
+  dials: number;
 }
 
 export class World {
@@ -32,7 +36,7 @@ export class World {
   readonly nodes: Map<string, TestNode> = new Map();
 
   start(nodeId: string, peers: readonly string[], options: WorldNode = {}): TestNode {
-    const { mailboxLimit = 100, streams = 3 } = options;
+    const { mailboxLimit = 100, streams = 3, isDeaf = () => false } = options;
     const reports: LinkReport[] = [];
     const samples: TelemetrySample[] = [];
     const fatal = (error: Error): void => {
@@ -42,7 +46,7 @@ export class World {
       throw error;
     };
     const host = createNactHost({ clock: this.clock, onFatal: fatal, onCrash });
-    const report = host.spawn<null, LinkReport>({
+    const listening = host.spawn<null, LinkReport>({
       name: 'node',
       mailboxLimit,
       initialState: () => null,
@@ -51,19 +55,31 @@ export class World {
         return null;
       },
     });
+    const report: ActorRef<LinkReport> = {
+      path: listening.path,
+      incarnation: listening.incarnation,
+      tell: (message) => (isDeaf() ? 'full' : listening.tell(message)),
+    };
+    const node: TestNode = { host, reports, samples, dials: 0 };
+    const control = simControlTransport(this.network, nodeId);
     const telemetry = spawnTelemetry(host);
     telemetry.samples$.subscribe((sample) => samples.push(sample));
     spawnLinks(host, {
       ...{ nodeId, report, random: systemRandom(), telemetry: telemetry.ref },
       peers: peers.map((id) => ({ id, address: { host: id, port: 1 } })),
-      control: simControlTransport(this.network, nodeId),
+      control: {
+        listen: control.listen,
+        dial: (...call) => {
+          node.dials += 1;
+          control.dial(...call);
+        },
+      },
       bulk: simBulkTransport(this.network, nodeId),
       controlListen: { host: nodeId, port: 1 },
       bulkListen: { host: nodeId, port: 0 },
       ...{ streams, congestionControl: 'cubic', windowBytes: 2 ** 20, chunkBytes: 2 ** 16 },
       onListening: (outcome) => assert.ok(outcome.ok),
     });
-    const node = { host, reports, samples };
     this.nodes.set(nodeId, node);
     return node;
   }

@@ -108,6 +108,76 @@ onWorld('a node that is slow to take its messages loses none of them', async (wo
   );
 });
 
+onWorld('a link does not dial while reports wait for its node', async (world) => {
+  let isDeaf = true;
+  const a = world.start('a', ['b'], { isDeaf: () => isDeaf });
+  await world.run(10 * SECOND_US);
+  assert.deepEqual([a.dials, a.reports.length], [1, 0], 'the first failure is not taken');
+  isDeaf = false;
+  await world.run(10 * SECOND_US);
+  assert.ok(a.dials > 1, `${a.dials} dials`);
+  assert.deepEqual(
+    a.reports.map(({ type }) => type),
+    ['linkDown'],
+  );
+  const b = world.start('b', ['a']);
+  await world.until(() => streamsOf(a) === 3 && streamsOf(b) === 3);
+});
+
+onWorld('a link takes no channel while reports wait for its node', async (world) => {
+  let isDeaf = false;
+  const a = world.start('a', ['b']);
+  const b = world.start('b', ['a'], { isDeaf: () => isDeaf });
+  await world.until(() => streamsOf(a) === 3 && streamsOf(b) === 3);
+  isDeaf = true;
+  world.network.reset('a', 'b');
+  await world.run(5 * SECOND_US);
+  assert.equal(ups(a).length, 1);
+  isDeaf = false;
+  await world.until(() => ups(a).length === 2 && ups(b).length === 2);
+  assert.deepEqual(
+    b.reports.map(({ type }) => type),
+    ['linkUp', 'linkDown', 'linkUp'],
+  );
+});
+
+onWorld('a blocked bulk port is told by both sides, and that it was opened', async (world) => {
+  world.network.blockBulk('a', 'b');
+  const [a, b] = [world.start('a', ['b']), world.start('b', ['a'])];
+  await world.run(15 * SECOND_US);
+  const [told, toldByB] = [a, b].map((node) =>
+    node.reports.flatMap((report) => (report.type === 'linkTrouble' ? [report.error] : [])),
+  );
+  assert.equal(told?.length, 1, 'the same reason is told once');
+  assert.match(told?.[0]?.message ?? '', /b answers, but no bulk stream to its port 40\d+ stands/);
+  assert.match(told?.[0]?.message ?? '', /cannot reach b:40\d+/);
+  assert.match(told?.[0]?.hint ?? '', /TCP port 40\d+ of b/);
+  assert.match(toldByB?.[0]?.message ?? '', /no bulk stream of it arrived at our port 40\d+/);
+  assert.equal(ups(a).length + ups(b).length, 0);
+  world.network.openBulk('a', 'b');
+  await world.until(() => streamsOf(a) === 3 && streamsOf(b) === 3);
+  assert.deepEqual([ups(a).length, ups(b).length], [1, 1]);
+});
+
+onWorld(
+  'a bulk port that is blocked later is told, and that streams stand again',
+  async (world) => {
+    const [a, b] = [world.start('a', ['b']), world.start('b', ['a'])];
+    await world.until(() => streamsOf(a) === 3 && streamsOf(b) === 3);
+    world.network.blockBulk('a', 'b');
+    world.network.resetNewest('a', 'b', 3);
+    await world.run(10 * SECOND_US);
+    world.network.openBulk('a', 'b');
+    await world.run(10 * SECOND_US);
+    for (const node of [a, b]) {
+      const told = node.reports.map((report) =>
+        report.type === 'linkTrouble' ? report.error !== null : report.type,
+      );
+      assert.deepEqual(told, ['linkUp', true, false]);
+    }
+  },
+);
+
 onWorld('a node that is not in the configuration is turned away', async (world) => {
   const [a, c] = [world.start('a', []), world.start('Z', ['a'])];
   await world.run(3 * SECOND_US);

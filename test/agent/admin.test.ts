@@ -92,12 +92,14 @@ test('acts reach the node, the claim with the name in the certificate', async ()
     await client.claim('vm1');
     await client.cancel('m1');
     await client.setMaxBandwidth('b', 1e6);
+    await client.limitMigration('m1', 2e6);
     assert.equal((await client.startGuest('memory', 'vm1', {})).pid, 42);
   });
   assert.deepEqual(node.calls, [
     ['claim', 'vm1', 'operator'],
     ['cancel', 'm1'],
     ['setMaxBandwidth', 'b', 1e6],
+    ['setMigrationBandwidth', 'm1', 2e6],
     ['adopt', 'vm1'],
   ]);
   await assert.rejects(

@@ -9,6 +9,7 @@ import { type AgentParts, runAgent } from '../../src/agent/agent.ts';
 import type { AgentConfig } from '../../src/agent/config.ts';
 import { createAuthority, issueNode } from '../../src/identity/authority.ts';
 import { saveNode } from '../../src/identity/files.ts';
+import type { StartNodeOptions } from '../../src/node.ts';
 import { DwcpError } from '../../src/util/errors.ts';
 import { FakeNode } from './fake-node.ts';
 
@@ -21,18 +22,30 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
     const config: AgentConfig = {
       id: 'a',
       listen: LOOPBACK,
+      bulkPort: 7001,
       peers: [{ id: 'b', address: { host: '127.0.0.1', port: 1 } }],
       dataDir: join(directory, 'data'),
       identity: saveNode(directory, identity),
       admin: { listen: LOOPBACK, operators: [] },
       metrics: { listen: LOOPBACK },
-      link: { streams: 2, maxBandwidth: 5000 },
+      link: {
+        streams: 'auto',
+        chunkBytes: 65_536,
+        windowBytes: 2 ** 21,
+        congestionControl: 'reno',
+        maxBandwidth: 5000,
+      },
+      migrations: { concurrent: 3, maxCpuPercent: 50, maxBandwidth: 700 },
       qemu: { binary: 'qemu-system-x86_64', args: [], env: {} },
       log: { level: 'info' },
     };
     const node = new FakeNode();
+    const started: StartNodeOptions[] = [];
     const parts: AgentParts = {
-      startNode: () => Promise.resolve(node),
+      startNode: (options) => {
+        started.push(options);
+        return Promise.resolve(node);
+      },
       makeGuest: () => assert.fail('no guest was asked for'),
       logger: pino({ level: 'silent' }),
     };
@@ -41,7 +54,15 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       (error) => error instanceof DwcpError && /"a", not "c"/.test(error.message),
     );
     const agent = await runAgent(config, parts);
-    assert.deepEqual(node.calls, [['setMaxBandwidth', 'b', 5000]]);
+    const { peers, identity: _files, dataDir, logger, ...told } = started[0] ?? assert.fail();
+    assert.deepEqual(peers, [{ id: 'b', host: '127.0.0.1', port: 1 }]);
+    assert.ok(dataDir === config.dataDir && logger === parts.logger);
+    assert.deepEqual(told, {
+      ...{ id: 'a', listen: LOOPBACK, bulkPort: 7001, streams: 'auto', chunkBytes: 65_536 },
+      ...{ windowBytes: 2 ** 21, congestionControl: 'reno', maxBandwidth: 5000 },
+      ...{ maxConcurrentMigrations: 3, maxCpuPercent: 50, migrationBandwidth: 700 },
+      qemu: config.qemu,
+    });
     const address = { host: '127.0.0.1', port: agent.adminPort };
     const client = new AdminClient({ address, identity, expectedNode: 'a' });
     assert.equal((await client.status()).node, 'a');

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { parseAgentConfig, variableName } from '../../src/agent/config.ts';
+import { parse as parseYaml } from 'yaml';
+import { leafPaths, parseAgentConfig, variableName } from '../../src/agent/config.ts';
 import { DwcpError } from '../../src/util/errors.ts';
 
 const MINIMAL = `
@@ -26,7 +27,12 @@ test('a minimal file gets documented defaults', () => {
   const config = parseAgentConfig(MINIMAL, {}, 'agent.yaml');
   assert.deepEqual(config.listen, { host: '127.0.0.1', port: 7000 });
   assert.deepEqual(config.admin, { listen: { host: '127.0.0.1', port: 7002 }, operators: [] });
-  assert.equal(config.link.streams, 4);
+  assert.equal(config.bulkPort, 0);
+  assert.deepEqual(config.link, {
+    ...{ streams: 8, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
+    ...{ congestionControl: 'auto', maxBandwidth: 0 },
+  });
+  assert.deepEqual(config.migrations, { concurrent: 4, maxCpuPercent: 0, maxBandwidth: 0 });
   assert.equal(config.log.level, 'info');
 });
 
@@ -35,13 +41,36 @@ test('the example file in docs is accepted as it stands', () => {
   assert.equal(parseAgentConfig(text, {}, 'example').peers.length, 2);
 });
 
+test('the example file in docs names every key, and the defaults that it names are the defaults', () => {
+  const text = readFileSync(new URL('../../../docs/agent.example.yaml', import.meta.url), 'utf8');
+  const example = parseYaml(text) as Record<string, unknown>;
+  const named = leafPaths().filter((keys) => {
+    const value = keys.reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], example);
+    return value === undefined;
+  });
+  assert.deepEqual(named, []);
+  const own = ['id', 'listen', 'bulkPort', 'peers', 'dataDir', 'identity', 'admin'];
+  const { rest: fromExample } = split(parseAgentConfig(text, {}, 'example'), own);
+  const { rest: fromNothing } = split(parseAgentConfig(MINIMAL, {}, 'minimal'), own);
+  assert.deepEqual(fromExample, fromNothing);
+});
+
+function split(config: object, keys: readonly string[]): { rest: object } {
+  return {
+    rest: Object.fromEntries(Object.entries(config).filter(([key]) => !keys.includes(key))),
+  };
+}
+
 test('an unknown key is refused with its path and the keys allowed there', () => {
   const top = refusal(`${MINIMAL}\nlisen: 1\n`);
   assert.match(top.message, /unknown key lisen/);
   assert.match(top.hint ?? '', /dataDir/);
   const nested = refusal(`${MINIMAL}\nlink: { strems: 4 }\n`);
   assert.match(nested.message, /unknown key link\.strems/);
-  assert.match(nested.hint ?? '', /Allowed at link: streams, maxBandwidth/);
+  assert.match(
+    nested.hint ?? '',
+    /Allowed at link: streams, chunkBytes, windowBytes, congestionControl, maxBandwidth/,
+  );
   const inList = refusal(`${MINIMAL}\npeers: [{ id: b, address: "h:1", port: 2 }]\n`);
   assert.match(inList.message, /unknown key peers\.0\.port/);
   assert.match(inList.hint ?? '', /Allowed at peers\.0: id, address/);
@@ -49,9 +78,44 @@ test('an unknown key is refused with its path and the keys allowed there', () =>
 
 test('wrong types, ranges and missing keys are refused with path and allowed values', () => {
   const cases = [
-    [`${MINIMAL}\nlink: { streams: many }`, /link\.streams/, /must be a number/],
-    [`${MINIMAL}\nlink: { streams: 0 }`, /link\.streams: too small/, /at least 1/],
-    [`${MINIMAL}\nlink: { streams: 513 }`, /link\.streams: too big/, /at most 512/],
+    ...['many', '0', '513', '1.5'].map(
+      (streams) =>
+        [
+          `${MINIMAL}\nlink: { streams: ${streams} }`,
+          /link\.streams: wrong value/,
+          /link\.streams must be a whole number from 1 to 512, or auto\./,
+        ] as const,
+    ),
+    ...['63KiB', '100000', '17MiB', 'big', '-4096', '[]'].map(
+      (chunk) =>
+        [
+          `${MINIMAL}\nlink: { chunkBytes: ${chunk} }`,
+          /link\.chunkBytes: wrong value/,
+          /link\.chunkBytes must be whole pages of 4KiB from 64KiB to 16MiB/,
+        ] as const,
+    ),
+    [`${MINIMAL}\nlink: { windowBytes: 1KiB }`, /link\.windowBytes/, /from 1MiB to 4GiB/],
+    [
+      `${MINIMAL}\nlink: { windowBytes: 1MiB, chunkBytes: 2MiB }`,
+      /link\.windowBytes/,
+      /at least link\.chunkBytes/,
+    ],
+    [
+      `${MINIMAL}\nlink: { congestionControl: vegas }`,
+      /link\.congestionControl: not an allowed value/,
+      /auto, cubic, reno, bbr/,
+    ],
+    [`${MINIMAL}\nbulkPort: 65536`, /bulkPort: too big/, /at most 65535/],
+    [`${MINIMAL}\nbulkPort: any`, /bulkPort/, /must be a number/],
+    [`${MINIMAL}\nmigrations: { concurrent: 0 }`, /migrations\.concurrent/, /at least 1/],
+    [`${MINIMAL}\nmigrations: { concurrent: 65 }`, /migrations\.concurrent/, /at most 64/],
+    [`${MINIMAL}\nmigrations: { maxCpuPercent: -1 }`, /migrations\.maxCpuPercent/, /at least 0/],
+    [`${MINIMAL}\nmigrations: { maxBandwidth: x }`, /migrations\.maxBandwidth/, /100MiB\/s/],
+    [
+      `${MINIMAL}\nmigrations: { concurent: 1 }`,
+      /unknown key migrations\.concurent/,
+      /concurrent, maxCpuPercent, maxBandwidth/,
+    ],
     [`${MINIMAL}\nlink: { maxBandwidth: fast }`, /link\.maxBandwidth/, /100MiB\/s/],
     [`${MINIMAL}\nlog: { level: loud }`, /log\.level/, /trace, debug, info/],
     [MINIMAL.replace('127.0.0.1:7000', 'nowhere'), /listen/, /HOST:PORT/],
@@ -76,10 +140,13 @@ test('a node named twice is refused', () => {
 
 test('a variable overrides a key, and is checked like one', () => {
   assert.equal(variableName(['identity', 'certFile']), 'DWCP_IDENTITY_CERT_FILE');
-  const environment = { DWCP_LINK_STREAMS: '8', DWCP_IDENTITY_CERT_FILE: 'x.pem' };
+  const environment = { DWCP_LINK_STREAMS: '16', DWCP_IDENTITY_CERT_FILE: 'x.pem' };
   const config = parseAgentConfig(MINIMAL, environment, 'agent.yaml');
-  assert.equal(config.link.streams, 8);
+  assert.equal(config.link.streams, 16);
   assert.equal(config.identity.certFile, 'x.pem');
+  const more = { DWCP_LINK_STREAMS: 'auto', DWCP_MIGRATIONS_MAX_CPU_PERCENT: '50' };
+  const steered = parseAgentConfig(MINIMAL, more, 'agent.yaml');
+  assert.deepEqual([steered.link.streams, steered.migrations.maxCpuPercent], ['auto', 50]);
   assert.match(refusal(MINIMAL, { DWCP_LINK_STREAMS: '9999' }).message, /link\.streams/);
 });
 

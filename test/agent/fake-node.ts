@@ -46,6 +46,7 @@ export const STATUS: MigrationStatus = {
   ackedBytes: 8192,
   remainingBytes: 4096,
   dirtyBytesPerSec: 99.5,
+  maxBandwidth: 5e6,
   guest: 'vm1',
   from: 'a',
   to: 'b',
@@ -85,6 +86,9 @@ export class FakeNode implements DwcpNode {
       mode: 'datacenter',
       wireBytesSent: 111,
       wireBytesReceived: 222,
+      congestionControl: 'cubic',
+      maxBandwidth: 5e6,
+      problem: { code: 'ERR_DWCP_PEER_UNREACHABLE', message: 'no bulk stream', hint: 'Open it.' },
     },
   ];
   migrationList: MigrationStatus[] = [STATUS];
@@ -128,6 +132,10 @@ export class FakeNode implements DwcpNode {
   }
   setMaxBandwidth(peer: string, bytesPerSec: number): void {
     this.calls.push(['setMaxBandwidth', peer, bytesPerSec]);
+  }
+  setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void> {
+    this.calls.push(['setMigrationBandwidth', migrationId, bytesPerSec]);
+    return Promise.resolve();
   }
   stop(): Promise<void> {
     return Promise.resolve();

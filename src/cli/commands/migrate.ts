@@ -22,7 +22,7 @@ export function addMigrateCommand(program: Command): void {
   )
     .requiredOption('--to <node>', 'where to')
     .option('--max-downtime <ms>', 'how long it may stand still, in milliseconds')
-    .option('--max-bandwidth <rate>', 'such as 100MiB/s')
+    .option('--max-bandwidth <rate>', 'such as 100MiB/s; "dwcp limit" changes it while it runs')
     .option('--verify <mode>', 'after, strict or off');
   addConnectionOptions(command).action(async (vm: string, options: MigrateCommandOptions) => {
     const display = options.json ? null : showMigration();

@@ -1,6 +1,5 @@
-/** `dwcp migrations` and `dwcp cancel`. */
 import type { Command } from 'commander';
-import { formatBytes } from '../../util/units.ts';
+import { formatBytes, formatRate } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
 import { withFaults } from '../migration-faults.ts';
 import { addCommand, formatTable, printResult } from '../output.ts';
@@ -21,9 +20,10 @@ export function addMigrationsCommand(program: Command): void {
       each.phase,
       String(each.round),
       formatBytes(each.remainingBytes),
+      each.maxBandwidth === 0 ? '-' : formatRate(each.maxBandwidth),
       each.error === null ? '-' : each.error.code,
     ]);
-    const header = ['ID', 'GUEST', 'MOVE', 'PHASE', 'ROUND', 'REMAINING', 'ERROR'];
+    const header = ['ID', 'GUEST', 'MOVE', 'PHASE', 'ROUND', 'REMAINING', 'LIMIT', 'ERROR'];
     printResult(options, migrations, withFaults(formatTable(header, rows), migrations));
   });
 }

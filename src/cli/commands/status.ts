@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { formatBytes } from '../../util/units.ts';
+import type { Problem } from '../../node.ts';
+import { formatBytes, formatRate } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
 import { addCommand, formatTable, printResult } from '../output.ts';
 
@@ -17,13 +18,24 @@ export function addStatusCommand(program: Command): void {
       peer.connected ? 'connected' : 'down',
       String(peer.streams),
       peer.mode,
+      peer.congestionControl ?? '-',
+      peer.maxBandwidth === 0 ? '-' : formatRate(peer.maxBandwidth),
       formatBytes(peer.wireBytesSent),
       formatBytes(peer.wireBytesReceived),
     ]);
+    const header = [
+      ...['PEER', 'LINK', 'STREAMS', 'MODE', 'CONGESTION', 'LIMIT', 'SENT', 'RECEIVED'],
+    ];
     const text = [
       `${status.node}: control port ${status.controlPort}, bulk port ${status.bulkPort}, up ${Math.round(status.uptimeMs / 1000)} s, ${status.guests.length} guests`,
-      formatTable(['PEER', 'LINK', 'STREAMS', 'MODE', 'SENT', 'RECEIVED'], peers),
+      formatTable(header, peers),
+      ...status.peers.flatMap(({ id, problem }) => (problem === null ? [] : describe(id, problem))),
     ].join('\n');
     printResult(options, status, text);
   });
+}
+
+function describe(peer: string, problem: Problem): readonly string[] {
+  const line = `${peer}: ${problem.code}: ${problem.message}`;
+  return problem.hint === null ? [line] : [line, `  ${problem.hint}`];
 }

@@ -131,9 +131,6 @@ class MemoryOutgoing implements OutgoingMigration {
     this.#guest.kill(done);
   }
 
-  /** The link's bucket holds the memory guest's bytes back; there is no second one here. */
-  setMaxBandwidth(): void {}
-
   writeReturn(): void {
     throw new DwcpError('ERR_DWCP_PROTOCOL', 'a memory guest has no return path');
   }

@@ -178,9 +178,6 @@ class QemuOutgoing implements OutgoingMigration {
     this.#guest.kill(done);
   }
 
-  /** The link's bucket holds the stream back, and QEMU with it. */
-  setMaxBandwidth(): void {}
-
   writeReturn(bytes: Uint8Array): void {
     if (!this.#isClosed) this.#sender.writeReturn(bytes);
   }

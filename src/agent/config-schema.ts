@@ -1,0 +1,167 @@
+/** What an agent's configuration may say; every refusal carries the sentence of what is allowed. */
+import { z } from 'zod';
+import { NODE_DEFAULTS } from '../node.ts';
+import type { QemuBinary } from '../ports/hypervisor.ts';
+import type { CongestionControl, HostPort } from '../ports/transport.ts';
+import { parseBytes } from '../util/units.ts';
+
+export interface AgentConfig {
+  readonly id: string;
+  readonly listen: HostPort;
+  readonly bulkPort: number;
+  readonly peers: readonly { readonly id: string; readonly address: HostPort }[];
+  readonly dataDir: string;
+  readonly identity: IdentityFiles;
+  readonly admin: { readonly listen: HostPort; readonly operators: readonly string[] };
+  readonly metrics: { readonly listen: HostPort };
+  readonly link: LinkConfig;
+  readonly migrations: MigrationsConfig;
+  readonly qemu: QemuBinary;
+  readonly log: { readonly level: LogLevel };
+}
+
+export interface LinkConfig {
+  readonly streams: number | 'auto';
+  readonly chunkBytes: number;
+  readonly windowBytes: number;
+  readonly congestionControl: CongestionControl | 'auto';
+  /** Bytes per second per peer; 0 is unlimited. */
+  readonly maxBandwidth: number;
+}
+
+export interface MigrationsConfig {
+  readonly concurrent: number;
+  /** Of one core; 0 is unlimited. */
+  readonly maxCpuPercent: number;
+  /** Bytes per second of a migration that names no limit; 0 is unlimited. */
+  readonly maxBandwidth: number;
+}
+
+export interface IdentityFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caFile: string;
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+
+const PAGE_BYTES = 4096;
+const MIB = 2 ** 20;
+
+const nodeId = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'a node id: lower-case letters, digits and "-", at most 63');
+
+/** Port 0 lets the kernel choose; the agent prints what it got. */
+const hostPort = z
+  .string()
+  .regex(/^[^\s:]+:\d{1,5}$/, 'HOST:PORT, such as 10.0.0.1:7000')
+  .transform(splitHostPort)
+  .refine((address) => address.port <= 65535, 'HOST:PORT with a port from 0 to 65535');
+
+const path = z.string().min(1);
+
+const rate = amount('a number of 0 or more, or a rate such as 100MiB/s', () => true);
+
+const chunkBytes = amount(
+  'whole pages of 4KiB from 64KiB to 16MiB, such as 1MiB',
+  (bytes) => bytes >= 64 * 1024 && bytes <= 16 * MIB && bytes % PAGE_BYTES === 0,
+);
+
+const windowBytes = amount(
+  'a size from 1MiB to 4GiB, such as 32MiB',
+  (bytes) => bytes >= MIB && bytes <= 4096 * MIB,
+);
+
+const streams = checked<number | 'auto'>('a whole number from 1 to 512, or auto', (value) => {
+  if (value === 'auto') return value;
+  return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 512
+    ? Number(value)
+    : null;
+});
+
+export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
+  id: nodeId,
+  listen: hostPort,
+  bulkPort: z.number().int().min(0).max(65535).default(0),
+  peers: z
+    .array(z.strictObject({ id: nodeId, address: hostPort }))
+    .max(1000)
+    .default([]),
+  dataDir: path,
+  identity: z.strictObject({ certFile: path, keyFile: path, caFile: path }),
+  admin: z
+    .strictObject({
+      listen: hostPort.default({ host: '127.0.0.1', port: 7002 }),
+      /** Certificate names that may administer this agent, besides its own. */
+      operators: z.array(nodeId).max(100).default([]),
+    })
+    .prefault({}),
+  metrics: z
+    .strictObject({ listen: hostPort.default({ host: '127.0.0.1', port: 7003 }) })
+    .prefault({}),
+  link: z
+    .strictObject({
+      streams: streams.default(NODE_DEFAULTS.streams),
+      chunkBytes: chunkBytes.default(NODE_DEFAULTS.chunkBytes),
+      windowBytes: windowBytes.default(NODE_DEFAULTS.windowBytes),
+      congestionControl: z.enum(['auto', 'cubic', 'reno', 'bbr']).default('auto'),
+      maxBandwidth: rate.default(0),
+    })
+    .refine((link) => link.windowBytes >= link.chunkBytes, {
+      path: ['windowBytes'],
+      message: 'at least link.chunkBytes',
+    })
+    .prefault({}),
+  migrations: z
+    .strictObject({
+      concurrent: z.number().int().min(1).max(64).default(NODE_DEFAULTS.maxConcurrentMigrations),
+      maxCpuPercent: z.number().int().min(0).max(6400).default(0),
+      maxBandwidth: rate.default(0),
+    })
+    .prefault({}),
+  /** Runs QEMU guests; `args` go before all others, `env` over the agent's own. */
+  qemu: z
+    .strictObject({
+      binary: path.default('qemu-system-x86_64'),
+      args: z.array(z.string()).max(64).default([]),
+      env: z.record(z.string(), z.string()).default({}),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
+    })
+    .prefault({}),
+});
+
+export function splitHostPort(text: string): HostPort {
+  const colon = text.lastIndexOf(':');
+  return { host: text.slice(0, colon), port: Number(text.slice(colon + 1)) };
+}
+
+/** Bytes, or bytes per second, as a number or as people write them. */
+function amount(allowed: string, fits: (bytes: number) => boolean) {
+  return checked(allowed, (value) => {
+    const bytes = typeof value === 'number' ? value : bytesOf(value);
+    return Number.isSafeInteger(bytes) && bytes >= 0 && fits(bytes) ? bytes : null;
+  });
+}
+
+/** One sentence says what is allowed, whatever is wrong. */
+function checked<T>(allowed: string, read: (value: number | string) => T | null) {
+  return z.union([z.number(), z.string()], { error: allowed }).transform((value, context): T => {
+    const result = read(value);
+    if (result !== null) return result;
+    context.addIssue({ code: 'custom', message: allowed, input: value });
+    return z.NEVER;
+  });
+}
+
+function bytesOf(text: string): number {
+  try {
+    return parseBytes(text);
+  } catch {
+    return Number.NaN;
+  }
+}
