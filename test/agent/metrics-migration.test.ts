@@ -37,7 +37,12 @@ before(async () => {
       identity,
       admin: { listen: LOOPBACK, operators: [] },
       metrics: { listen: LOOPBACK },
-      link: { streams: 2, maxBandwidth: 0 },
+      bulkPort: 0,
+      link: {
+        ...{ streams: 2, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
+        ...{ congestionControl: 'auto', maxBandwidth: 0 },
+      },
+      migrations: { concurrent: 4, maxCpuPercent: 0, maxBandwidth: 0 },
       qemu: { binary: 'qemu-system-x86_64', args: [], env: {} },
       log: { level: 'fatal' },
     };
