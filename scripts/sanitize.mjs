@@ -1,0 +1,118 @@
+// Builds the engine and its fuzzers with sanitizers and runs them for a bounded time each.
+// Usage: node scripts/sanitize.mjs [--seconds N] [NAME-PART...]
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setUp } from './setup.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const out = join(root, 'build/sanitize');
+const options = process.argv.slice(2);
+const secondsAt = options.indexOf('--seconds');
+const seconds = secondsAt < 0 ? null : Number(options.splice(secondsAt, 2)[1]);
+
+const flags = ['-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-Wall', '-Wextra', '-Werror'];
+const common = [...flags, '-fno-sanitize-recover=all', '-pthread', '-Inative'];
+const engine = [...sources('native/engine'), ...sources('native/memory')];
+
+/** `-fsanitize=fuzzer` brings its own main; an artifact of a crash is kept beside the binary. */
+const runs = [
+  {
+    name: 'frame_fuzz',
+    sanitize: 'fuzzer,address,undefined',
+    files: ['native/fuzz/frame_fuzz.cc', 'native/engine/frame.cc', 'native/memory/page_kernels.cc'],
+    seconds: 30,
+    args: (time) => [`-max_total_time=${time}`, '-max_len=40000', `-artifact_prefix=${out}/`],
+  },
+  {
+    name: 'link_core_fuzz',
+    sanitize: 'fuzzer,address,undefined',
+    files: ['native/fuzz/link_core_fuzz.cc', 'native/engine/link_core.cc'],
+    seconds: 10,
+    args: (time) => [`-max_total_time=${time}`, '-max_len=4096', `-artifact_prefix=${out}/`],
+  },
+  {
+    name: 'engine_faults',
+    sanitize: 'address,undefined',
+    files: ['native/fuzz/engine_faults.cc', ...engine],
+    seconds: 15,
+    args: (time) => [String(time)],
+  },
+  {
+    name: 'engine_races',
+    sanitize: 'thread',
+    files: ['native/fuzz/engine_faults.cc', ...engine],
+    seconds: 15,
+    args: (time) => [String(time)],
+  },
+];
+
+setUp({ tests: true });
+const wanted = runs.filter(
+  ({ name }) => options.length === 0 || options.some((part) => name.includes(part)),
+);
+if (wanted.length === 0) {
+  console.error(`nothing to sanitize matches ${options.join(' ')}`);
+  process.exit(1);
+}
+let failed = 0;
+for (const run of wanted) {
+  const binary = await build(run);
+  const time = seconds ?? run.seconds;
+  const { status, stdout, stderr } = spawnSync(binary, run.args(time), {
+    cwd: out,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+    timeout: (time + 60) * 1000,
+    env: { ...process.env, ASAN_OPTIONS: 'abort_on_error=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+  });
+  const last = `${stdout}${stderr}`.trim().split('\n');
+  const passed = status === 0;
+  if (!passed) {
+    failed += 1;
+    console.error(last.slice(-80).join('\n'));
+  }
+  const summary = last.findLast((line) => /^Done|rounds=/.test(line)) ?? `status ${status}`;
+  console.log(`sanitize: ${run.name} (${run.sanitize}) ${passed ? 'clean' : 'FAILED'}: ${summary}`);
+}
+process.exit(failed === 0 ? 0 : 1);
+
+function sources(folder) {
+  return readdirSync(join(root, folder))
+    .filter((name) => name.endsWith('.cc'))
+    .map((name) => join(folder, name));
+}
+
+/** Objects in parallel, then one link. */
+async function build({ name, sanitize, files }) {
+  mkdirSync(out, { recursive: true });
+  const objects = mkdtempSync(join(tmpdir(), 'dwcp-sanitize-'));
+  const binary = join(out, name);
+  const objectOf = (file) => join(objects, `${basename(file)}.o`);
+  const waiting = [...files];
+  const worker = async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      await compile([`-fsanitize=${sanitize}`, '-c', file, '-o', objectOf(file)]);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: availableParallelism() }, worker));
+    await compile([`-fsanitize=${sanitize}`, ...files.map(objectOf), '-o', binary]);
+  } finally {
+    rmSync(objects, { recursive: true });
+  }
+  return binary;
+}
+
+function compile(args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn('clang++', [...common, ...args], { cwd: root, stdio: 'inherit' });
+    child.on('error', reject);
+    child.on('close', (status) => {
+      if (status === 0) resolve();
+      else reject(new Error(`clang++ ${args.join(' ')} ended with ${status}`));
+    });
+  });
+}
