@@ -37,7 +37,14 @@ export function setUp({ tests = false, clean = false } = {}) {
   if (clean) rmSync(join(root, 'dist'), { recursive: true, force: true });
   ensureTools(tests ? [...BUILD_TOOLS, ...TEST_TOOLS] : BUILD_TOOLS);
   step('npm packages', ['package-lock.json'], 'node_modules', () =>
-    run('npm', ['ci', '--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error']),
+    run('npm', [
+      'ci',
+      '--include=dev',
+      '--no-audit',
+      '--no-fund',
+      '--no-update-notifier',
+      '--loglevel=error',
+    ]),
   );
   const wireInputs = ['proto', 'package-lock.json', 'scripts/setup.mjs'];
   step('wire types', wireInputs, 'build/wire/wire.d.ts', generateWire);

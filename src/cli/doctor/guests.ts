@@ -64,7 +64,10 @@ function probeQemu(qemu: Qemu | null, hasKvm: boolean): Finding {
   if (qemu === null) {
     return missing('qemu', 'none on this machine; the memory guest needs none', FETCH);
   }
-  const value = `${qemu.version} (${qemu.binary})`;
+  // Unpacked beside the system it needs its libraries named; the demo does so, an agent is told.
+  const how =
+    qemu.args.length === 0 ? '' : `; "${FETCH}" prints what an agent's qemu: section needs`;
+  const value = `${qemu.version} (${qemu.binary}${how})`;
   if (hasKvm) return fine('qemu', value);
   const major = Number.parseInt(qemu.version, 10);
   return major >= TCG_MAJOR_MIN
