@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { createRegion, digestPages } from '../src/native.ts';
 import { assert } from '../src/util/assert.ts';
+import { CONGESTION_CONTROL } from './congestion-control.ts';
 import type { EndPlan, EndReport } from './transport-end.ts';
 
 const GIB = 2 ** 30;
@@ -27,7 +28,7 @@ export async function measureFloors(regionBytes: number): Promise<Floors> {
 async function measureTransport(regionBytes: number): Promise<number> {
   const plan = {
     ...{ streams: 8, chunkBytes: 2 ** 20, regionBytes, passes: 1 },
-    congestionControl: 'cubic' as const,
+    congestionControl: CONGESTION_CONTROL,
   };
   const receiver = startEnd({ ...plan, role: 'receiver', port: 0 });
   try {

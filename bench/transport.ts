@@ -6,17 +6,15 @@ import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process
 import { once } from 'node:events';
 import { cpus, freemem } from 'node:os';
 import { join } from 'node:path';
-import type { CongestionControl } from '../src/ports/transport.ts';
 import { assert } from '../src/util/assert.ts';
 import { DwcpError } from '../src/util/errors.ts';
 import { formatBytes } from '../src/util/units.ts';
+import { CONGESTION_CONTROL } from './congestion-control.ts';
 import type { Bench, BenchDocument, BenchResult, BenchRunOptions, Floor } from './document.ts';
 import { benchDocument, type Contender, checkout, measureCase, sideResult } from './harness.ts';
 import { atLeast, pairwise } from './statistics.ts';
 import type { EndPlan, EndReport } from './transport-end.ts';
 
-/** The loopback's algorithm in the datacenter mode; iperf3 and the landing peer get the same. */
-const CONGESTION_CONTROL: CongestionControl = 'cubic';
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 /** iperf3 refuses more. */
