@@ -3,7 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { DemoCluster } from '../../../src/cli/demo/cluster.ts';
 import type { QemuBinary } from '../../../src/ports/hypervisor.ts';
+import type { Census } from './census.ts';
+import { MemoryCensus } from './memory-census.ts';
+import { QemuCensus } from './qemu-census.ts';
 
 export interface Arm {
   readonly kind: 'memory' | 'qemu';
@@ -11,12 +15,19 @@ export interface Arm {
   readonly settings: Readonly<Record<string, unknown>>;
   /** For `startGuest`. */
   readonly options: object;
+  census(cluster: DemoCluster): Census;
   dispose(): void;
 }
 
 export function memoryArm(): Arm {
   const options = { memoryBytes: 16 * 2 ** 20, dirtyBytesPerSec: 2 ** 20 };
-  return { kind: 'memory', settings: {}, options, dispose: () => {} };
+  return {
+    kind: 'memory',
+    settings: {},
+    options,
+    census: ({ directory }) => new MemoryCensus(directory),
+    dispose: () => {},
+  };
 }
 
 /** Firmware that counts on the serial port, in an emulated machine. */
@@ -33,6 +44,7 @@ export function qemuArm(): Arm {
     kind: 'qemu',
     settings: { qemu: { binary, args, env } },
     options: { args: [...machine, ...memory, ...devices] },
+    census: ({ directory, dataDirs }) => new QemuCensus(directory, dataDirs),
     dispose: () => rmSync(folder, { recursive: true, force: true }),
   };
 }

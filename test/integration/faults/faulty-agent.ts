@@ -22,6 +22,7 @@ async function faultyLibrary(path: string): Promise<Library> {
     ...library,
     startNode: (options) => startNodeFrom(options, wrap(realParts(options))),
     memoryGuest: (options) => wrapHandle(library.memoryGuest(options)),
+    qemuGuest: (options) => wrapHandle(library.qemuGuest(options)),
   };
 }
 

@@ -10,7 +10,8 @@ import type { AdminClient } from '../../../src/agent/admin-client.ts';
 import { type DemoCluster, startDemoCluster } from '../../../src/cli/demo/cluster.ts';
 import type { MigrationReceipt } from '../../../src/node.ts';
 import { DwcpError } from '../../../src/util/errors.ts';
-import { accountOf, Census, resetGap, type SeenGuest } from './census.ts';
+import type { Arm } from './arms.ts';
+import type { Census, SeenGuest } from './census.ts';
 import type { Draw } from './draw.ts';
 import { armFailPoint, disarmFailPoint, isArmed } from './fail-point.ts';
 import type { Scenario } from './scenarios.ts';
@@ -18,7 +19,6 @@ import type { Scenario } from './scenarios.ts';
 const DWCP = fileURLToPath(new URL('../../../../bin/dwcp.js', import.meta.url));
 const GUEST = 'vm';
 const NODES = ['a', 'b', 'c'] as const;
-const MEMORY_BYTES = 16 * 2 ** 20;
 /** The first round then lasts about 200 ms: a fault can come in its middle. */
 const PACE_BYTES_PER_SEC = 64 * 2 ** 20;
 const SETTLED_WITHIN_MS = 30_000;
@@ -31,33 +31,37 @@ type Ending = MigrationReceipt | DwcpError;
 
 export class FaultyMoves {
   readonly #cluster: DemoCluster;
+  readonly #arm: Arm;
   readonly #census: Census;
   #operations = 0;
   #splitBrain: string | null = null;
   #isWatching = true;
   readonly #watching: Promise<void>;
 
-  private constructor(cluster: DemoCluster) {
+  private constructor(cluster: DemoCluster, arm: Arm) {
     this.#cluster = cluster;
-    this.#census = new Census(cluster.directory);
+    this.#arm = arm;
+    this.#census = arm.census(cluster);
     this.#watching = this.#watch();
   }
 
-  static async start(): Promise<FaultyMoves> {
+  static async start(arm: Arm): Promise<FaultyMoves> {
     const cluster = await startDemoCluster({
+      settings: arm.settings,
       program: fileURLToPath(new URL('./faulty-agent.js', import.meta.url)),
       environment: (directory, node) => ({ DWCP_FAIL_POINT: failPointFile(directory, node) }),
     });
-    const moves = new FaultyMoves(cluster);
-    const options = { memoryBytes: MEMORY_BYTES, dirtyBytesPerSec: 2 ** 20 };
-    await moves.#client('a').startGuest('memory', GUEST, options);
+    const moves = new FaultyMoves(cluster, arm);
+    await moves.#client('a').startGuest(arm.kind, GUEST, arm.options);
     return moves;
   }
 
   async stop(): Promise<void> {
     this.#isWatching = false;
     await this.#watching;
+    this.#census.close();
     await this.#cluster.stop();
+    this.#arm.dispose();
   }
 
   async fail(scenario: Scenario, draw: Draw): Promise<void> {
@@ -65,7 +69,7 @@ export class FaultyMoves {
     const others = NODES.filter((node) => node !== home.node);
     const away = others[draw.below(others.length)] ?? 'a';
     await this.#linked(home.node, away);
-    await resetGap(home);
+    await this.#census.resetGap(home);
     const victim = scenario.victim === 'source' ? home.node : away;
     const path = failPointFile(this.#cluster.directory, victim);
     armFailPoint(path, scenario);
@@ -106,8 +110,8 @@ export class FaultyMoves {
     if (scenario.ends === 'destination') return;
     assertEnding(await moving, scenario);
     await this.#until(async () => (await this.#stateOf(home)) === 'running', 'it goes on at home');
-    const account = await accountOf(home);
-    assert.ok(account !== null && account.longestGapUs < GAP_MS_MAX * 1000, 'hardly a gap');
+    const account = await this.#census.account(home);
+    assert.ok(account !== null && account.longestGapMs < GAP_MS_MAX, 'hardly a gap');
   }
 
   async #assertUnknown(home: SeenGuest): Promise<void> {
@@ -169,7 +173,7 @@ export class FaultyMoves {
 
   async #assertWorks(guest: SeenGuest): Promise<void> {
     await this.#until(async () => {
-      const account = await accountOf(guest);
+      const account = await this.#census.account(guest);
       if (account === null) return false;
       assert.ok(account.invariantHeld, 'the accounts add up, no operation is missing or doubled');
       assert.ok(account.operations >= this.#operations, 'it never goes back');

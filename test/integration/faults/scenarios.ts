@@ -36,7 +36,7 @@ function at(
 /** Long enough after the start of the first round, short enough before its end at the test's pace. */
 const MID_ROUND = { delayMs: 60 } as const;
 
-export const scenarios: readonly Scenario[] = [
+export const memoryScenarios: readonly Scenario[] = [
   // The source dies before `fenced` was sent: it is the source's guest, whatever the other side did.
   at('source', 'source', 'before send prepareRequest'),
   at('source', 'source', 'after send prepareRequest'),
@@ -96,4 +96,26 @@ export const scenarios: readonly Scenario[] = [
   at('source', 'source', 'before send fenced', { action: 'cutLink' }),
   at('destination', 'destination', 'after put decision', { action: 'cutLink' }),
   at('destination', 'destination', 'before send decision', { action: 'cutLink' }),
+];
+
+/** The same for a guest that is compared before it is fenced, and whose stream QEMU itself writes. */
+export const qemuScenarios: readonly Scenario[] = [
+  at('source', 'source', 'before send prepareRequest'),
+  at('source', 'source', 'after round'),
+  at('source', 'source', 'after stopAndCopy'),
+  at('source', 'source', 'before outgoing.digests'),
+  at('source', 'source', 'after fence'),
+  at('source', 'source', 'after put fence'),
+  at('source', 'destination', 'after send fenced'),
+  at('source', 'destination', 'before release'),
+  at('source', 'destination', 'before remove fence'),
+  at('destination', 'source', 'after prepareIncoming'),
+  at('destination', 'source', 'before load'),
+  at('destination', 'source', 'before send loaded'),
+  at('destination', 'source', 'before put decision', { isUnknown: true }),
+  at('destination', 'source', 'before put decision', { isUnknown: true, isClaimed: true }),
+  at('destination', 'destination', 'after put decision', { isUnknown: true }),
+  at('destination', 'destination', 'after resume', { isUnknown: true }),
+  at('destination', 'destination', 'before remove decision'),
+  at('destination', 'source', 'before send loaded', { action: 'cutLink' }),
 ];
