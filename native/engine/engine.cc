@@ -137,7 +137,7 @@ void Engine::Tick(IoLoop* loop, uint64_t now_us) {
                   ETIMEDOUT);
   }
   if (loop != first_loop()) return;
-  for (auto& entry : links_) entry.second->Kick();
+  for (auto& entry : links_) entry.second->Tick(now_us);
   for (auto& listener : listeners_) static_cast<Listener*>(listener.get())->Rest(false);
   TellRefusals(now_us);
 }

@@ -57,8 +57,19 @@ Buffer* Link::Pull(Stream* stream) {
 }
 
 void Link::Acked(const Buffer& buffer) {
+  acked_bytes_ += buffer.frame_bytes();
   Stream* stream = engine_->stream(buffer.stream);
   if (stream != nullptr) stream->acked_bytes += buffer.frame_bytes();
+}
+
+void Link::Tick(uint64_t now_us) {
+  if (senders_.empty() || streams_.empty()) return;
+  // One stream's path per tick, each in turn: 512 of them would cost more than they tell.
+  staging_target_.Measure(now_us, acked_bytes_,
+                          streams_[measured_turn_++ % streams_.size()]->MinRttUs());
+  for (auto& sender : senders_) sender->LimitOutstanding(staging_target_.bytes());
+  // A stream that KickOne chose may be stuck on a full socket while others idle.
+  Kick();
 }
 
 bool Link::MayPull() {
@@ -84,6 +95,7 @@ void Link::KickOne() {
 bool Link::AddSender(std::unique_ptr<Sender> sender) {
   if (senders_.size() >= kSendersMax) return false;
   engine_->Register(sender.get(), id_);
+  sender->LimitOutstanding(staging_target_.bytes());
   senders_.push_back(std::move(sender));
   return true;
 }

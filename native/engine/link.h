@@ -6,6 +6,7 @@
 
 #include "engine/pacing.h"
 #include "engine/staging.h"
+#include "engine/staging_target.h"
 #include "engine/transfer.h"
 
 namespace dwcp {
@@ -30,7 +31,8 @@ class Link {
         id_(id),
         window_bytes_(window_bytes),
         chunk_bytes_(chunk_bytes),
-        pool_(chunk_bytes) {}
+        pool_(chunk_bytes),
+        staging_target_(kChunkFrameOverhead + chunk_bytes) {}
 
   Engine* engine() { return engine_; }
   int id() const { return id_; }
@@ -54,6 +56,8 @@ class Link {
   }
   // A chunk was acknowledged; it counts for the stream that carried it last.
   void Acked(const Buffer& buffer);
+  // Once per tick: how much is worth staging, and whether somebody idle may pull.
+  void Tick(uint64_t now_us);
   // There may be work: every idle stream asks again. KickOne wakes one, which wakes the next once
   // it took a chunk: for the events that come with every chunk.
   void Kick();
@@ -75,6 +79,9 @@ class Link {
   uint64_t window_bytes_;
   uint32_t chunk_bytes_;
   BufferPool pool_;
+  StagingTarget staging_target_;
+  uint64_t acked_bytes_ = 0;
+  size_t measured_turn_ = 0;
   PacingBucket bucket_;
   bool MayPull();
   bool throttled_ = false;

@@ -1,8 +1,8 @@
 #include "engine/stream.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -87,6 +87,13 @@ bool Stream::OwesAck() const {
     if (receiver != nullptr && receiver->generation > ack_sent_[slot]) return true;
   }
   return false;
+}
+
+uint64_t Stream::MinRttUs() const {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
+  return info.tcpi_min_rtt == ~0u ? 0 : info.tcpi_min_rtt;
 }
 
 void Stream::DropBuffers() {

@@ -36,6 +36,8 @@ class Stream final : public Pollable {
     Arm();
   }
   bool OwesAck() const;
+  // The kernel's least round trip of this connection; 0 while unknown.
+  uint64_t MinRttUs() const;
   void OnEvents(uint32_t events) override;
 
   uint64_t acked_bytes = 0;  // of chunks that it carried and the peer acknowledged
