@@ -34,6 +34,8 @@ export interface Pair {
   readonly target: BulkLink;
   /** Those that the source dialled. */
   readonly streams: BulkStream[];
+  /** Those that joined the target, strangers of the test included. */
+  readonly accepted: BulkStream[];
   readonly port: number;
   /** Why streams that had joined ended, at the side that listens. */
   readonly lost: DwcpError[];
@@ -48,10 +50,14 @@ export async function pairUp(options: PairOptions): Promise<Pair> {
   const target = listening.openLink({ peer: 'a', windowBytes, chunkBytes });
   const source = dialling.openLink({ peer: 'b', windowBytes, chunkBytes });
   const lost: DwcpError[] = [];
+  const accepted: BulkStream[] = [];
   const refused: RefusedConnections[] = [];
   const listened = listening.listen(
     { host: '127.0.0.1', port: 0 },
-    (stream) => acceptInto(stream, target, lost),
+    (stream) => {
+      accepted.push(stream);
+      acceptInto(stream, target, lost);
+    },
     (report) => refused.push(report),
   );
   assert.ok(listened.ok);
@@ -62,7 +68,7 @@ export async function pairUp(options: PairOptions): Promise<Pair> {
     dialling.close();
     listening.close();
   };
-  return { listening, dialling, source, target, streams, port, lost, refused, close };
+  return { listening, dialling, source, target, streams, accepted, port, lost, refused, close };
 }
 
 function acceptInto(stream: BulkStream, link: BulkLink, lost: DwcpError[]): void {
