@@ -1,6 +1,6 @@
 /** What a host can lack or refuse: each a coded error that names it and says what to do, and exit 1. */
 import assert from 'node:assert/strict';
-import { execFile, spawn, spawnSync } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
@@ -155,6 +155,17 @@ test('a demo that is interrupted while it starts leaves nothing behind', async (
 });
 
 function processesNaming(path: string): readonly string[] {
-  const { stdout } = spawnSync('ps', ['-eo', 'pid,args'], { encoding: 'utf8' });
-  return stdout.split('\n').filter((line) => line.includes(`${path}/`));
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => commandLine(pid))
+    .filter((line) => line.includes(`${path}/`));
+}
+
+/** Empty when it ended meanwhile. */
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
 }
