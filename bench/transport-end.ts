@@ -25,18 +25,24 @@ export type EndReport =
       readonly type: 'sent';
       readonly seconds: number;
       readonly cpuSeconds: number;
+      /** What its resident set grew by, at most, since the streams were there. */
+      readonly grownBytes: number;
       readonly digest: string;
     }
   | {
       readonly type: 'landed';
       readonly bytes: number;
       readonly cpuSeconds: number;
+      readonly grownBytes: number;
       readonly digest: string;
     };
 
 const TRANSFER = { transferId: 1, epoch: 1 };
 const PAGE_BYTES = 4096;
 const WINDOW_BYTES = 64 * 2 ** 20;
+/** Passes that wait on the link at once, so that none waits for the last acknowledgement of another. */
+const PASSES_AHEAD = 4;
+const RESIDENT_SAMPLE_MS = 200;
 
 function runEnd(plan: EndPlan): void {
   const region = createRegion({ name: plan.role, sizeBytes: plan.regionBytes, hugePages: false });
@@ -56,6 +62,7 @@ function runEnd(plan: EndPlan): void {
     const { user, system } = process.cpuUsage(cpuBefore);
     return (user + system) / 1e6;
   };
+  const resident = new ResidentSet();
   const digest = (): string =>
     createHash('sha256')
       .update(digestPages(region, 0, pageCount))
@@ -68,6 +75,7 @@ function runEnd(plan: EndPlan): void {
         if (event.type !== 'join') return;
         stream.sendJoin(new Uint8Array([1]));
         stream.attach(link);
+        resident.start();
       }),
     );
     if (!listening.ok) throw listening.error;
@@ -77,7 +85,8 @@ function runEnd(plan: EndPlan): void {
       finished = true;
       const spent = cpuSeconds();
       const bytes = receiver.counters().landedBytes;
-      report({ type: 'landed', bytes, cpuSeconds: spent, digest: digest() });
+      const grownBytes = resident.stop();
+      report({ type: 'landed', bytes, cpuSeconds: spent, grownBytes, digest: digest() });
       transport.close();
       process.disconnect();
     });
@@ -86,18 +95,21 @@ function runEnd(plan: EndPlan): void {
 
   const pages = createPageSet(pageCount);
   pages.addAll();
-  let batches = 0;
+  let sent = 0;
+  let acked = 0;
   let startedAt = 0;
+  const sendAhead = (): void => {
+    for (; sent < plan.passes && sent < acked + PASSES_AHEAD; sent += 1) sender.send(pages);
+  };
   const sender = link.sendPages({ ...TRANSFER, region }, (event) => {
     if (event.type === 'failed') return fail(event);
-    batches += 1;
-    if (batches < plan.passes) {
-      sender.send(pages);
-      return;
-    }
+    acked += 1;
+    if (acked < plan.passes) return sendAhead();
     const seconds = (performance.now() - startedAt) / 1000;
+    const spent = cpuSeconds();
+    const grownBytes = resident.stop();
     finished = true;
-    report({ type: 'sent', seconds, cpuSeconds: cpuSeconds(), digest: digest() });
+    report({ type: 'sent', seconds, cpuSeconds: spent, grownBytes, digest: digest() });
     transport.close();
     process.disconnect();
   });
@@ -112,8 +124,9 @@ function runEnd(plan: EndPlan): void {
         attached += 1;
         if (attached < plan.streams) return;
         cpuBefore = process.cpuUsage();
+        resident.start();
         startedAt = performance.now();
-        sender.send(pages);
+        sendAhead();
       }
     });
   for (let index = 0; index < plan.streams; index += 1) {
@@ -125,6 +138,29 @@ function runEnd(plan: EndPlan): void {
         connectTimeoutMs: 10_000,
       }),
     );
+  }
+}
+
+/** The most that this process grew by since the start, looked at often. */
+class ResidentSet {
+  #startBytes: number | null = null;
+  #peakBytes = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  start(): void {
+    if (this.#startBytes !== null) return;
+    this.#startBytes = process.memoryUsage.rss();
+    this.#timer = setInterval(() => this.#look(), RESIDENT_SAMPLE_MS);
+  }
+
+  stop(): number {
+    this.#look();
+    if (this.#timer !== null) clearInterval(this.#timer);
+    return Math.max(0, this.#peakBytes - (this.#startBytes ?? 0));
+  }
+
+  #look(): void {
+    this.#peakBytes = Math.max(this.#peakBytes, process.memoryUsage.rss());
   }
 }
 

@@ -2,36 +2,39 @@
  * What one link carries: two processes, real sockets, every byte verified, landed in a region whose
  * pages are touched and cold, and counted by the receiver. After each run both memories are compared.
  */
-import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { cpus, freemem } from 'node:os';
-import { join } from 'node:path';
-import { assert } from '../src/util/assert.ts';
-import { DwcpError } from '../src/util/errors.ts';
 import { formatBytes } from '../src/util/units.ts';
 import { CONGESTION_CONTROL } from './congestion-control.ts';
-import type { Bench, BenchDocument, BenchResult, BenchRunOptions, Floor } from './document.ts';
-import { benchDocument, type Contender, checkout, measureCase, sideResult } from './harness.ts';
-import { atLeast, pairwise } from './statistics.ts';
-import type { EndPlan, EndReport } from './transport-end.ts';
+import type {
+  Bench,
+  BenchDocument,
+  BenchResult,
+  BenchRunOptions,
+  Floor,
+  PeerResult,
+  Summary,
+  Target,
+} from './document.ts';
+import { benchDocument, type Contender, measureCase, sideResult } from './harness.ts';
+import { atLeast, atMost, pairwise, summarize } from './statistics.ts';
+import {
+  iperfVersion,
+  type Run,
+  runIperf,
+  runLanding,
+  runOurs,
+  type Shape,
+} from './transport-runs.ts';
 
+const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 /** iperf3 refuses more. */
 const IPERF_STREAMS_MAX = 128;
-
-interface Shape {
-  readonly streams: number;
-  readonly chunkBytes: number;
-  readonly regionBytes: number;
-  readonly passes: number;
-}
-
-/** A finished run of either side. */
-interface Run {
-  readonly bytesPerSec: number;
-  readonly cpuSecondsPerGb: number;
-}
+const STREAMS = [1, 2, 4, 8, 16, 32, 128, 512];
+const CHUNKS = [4 * KIB, 64 * KIB, 256 * KIB, MIB, 16 * MIB];
+/** More streams with the largest chunks need gigabytes of staging in the landing peer. */
+const LARGE_CHUNK_STREAMS_MAX = 32;
 
 export const transportBench: Bench = {
   name: 'transport',
@@ -39,39 +42,97 @@ export const transportBench: Bench = {
   run: async (options) => runTransportBench(options),
 };
 
+/** A case: its shape, who runs beside us, how often, and what it must reach. */
+interface Cell {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly iperf: boolean;
+  readonly repetitions: number;
+  readonly warmups: number;
+  readonly targets: (ours: Summary, peers: readonly PeerResult[]) => readonly Target[];
+}
+
 async function runTransportBench(options: BenchRunOptions): Promise<BenchDocument> {
   const iperf = iperfVersion();
   const floor = memcpyFloor(options.quick ? 16 * MIB : 256 * MIB);
   const results: BenchResult[] = [];
   const medians = new Map<number, number>();
-  for (const shape of shapes(options.quick)) {
-    const [goodput, cpu] = await measureShape(shape, iperf, floor, options);
+  for (const cell of options.quick ? [quickCell()] : [mainCell(), hotCell(), ...gridCells()]) {
+    const [goodput, cpu] = await measureCell(cell, iperf, floor, options);
     results.push(goodput, cpu);
-    if (shape.chunkBytes === MIB) medians.set(shape.streams, goodput.ours.median);
+    const { streams, chunkBytes, regionBytes } = cell.shape;
+    if (chunkBytes === MIB && regionBytes === GRID_REGION_BYTES) {
+      medians.set(streams, goodput.ours.median);
+    }
   }
-  const one = medians.get(1);
-  for (const [streams, total] of one === undefined ? [] : medians) {
-    const share = total / (streams * (one ?? total));
-    results.push(sideResult(`tcp streams=${streams}: T(n) / (n x T(1))`, 'ratio', true, [share]));
-  }
+  results.push(...scalingResults(medians));
+  results.push(await measureGrowth(options));
   return benchDocument('transport', results);
 }
 
-function shapes(quick: boolean): Shape[] {
-  if (quick) return [{ streams: 2, chunkBytes: MIB, regionBytes: 16 * MIB, passes: 2 }];
-  const big = freemem() > 12 * GIB ? 4 * GIB : GIB;
-  const shape = (streams: number, chunkBytes: number): Shape =>
-    streams === 8 && chunkBytes === MIB
-      ? { streams, chunkBytes, regionBytes: big, passes: 1 }
-      : { streams, chunkBytes, regionBytes: GIB, passes: 2 };
-  return [
-    ...[1, 2, 4, 8, 16, 32, 128, 512].map((streams) => shape(streams, MIB)),
-    ...[64 * 1024, 256 * 1024, 16 * MIB].map((chunkBytes) => shape(8, chunkBytes)),
-  ];
+const mainShape: Shape = { streams: 8, chunkBytes: MIB, regionBytes: 4 * GIB, passes: 1 };
+/** Beyond every cache, and touched soon enough for a whole grid. */
+const GRID_REGION_BYTES = 256 * MIB;
+
+function quickCell(): Cell {
+  return {
+    name: 'quick',
+    shape: { streams: 2, chunkBytes: MIB, regionBytes: 16 * MIB, passes: 2 },
+    iperf: true,
+    repetitions: 2,
+    warmups: 0,
+    targets: () => [],
+  };
 }
 
-async function measureShape(
-  shape: Shape,
+function mainCell(): Cell {
+  return {
+    name: 'cold',
+    shape: freemem() > 12 * GIB ? mainShape : { ...mainShape, regionBytes: GIB, passes: 4 },
+    iperf: true,
+    repetitions: 5,
+    warmups: 1,
+    targets: (ours, [landing, iperf]) => [
+      atLeast('ratio to landing.cc', 0.95, landing?.ratio.median ?? 0),
+      atLeast('ratio to iperf3', 1, iperf?.ratio.median ?? 0),
+      atLeast('bytes/s', 2.4e9, ours.median),
+    ],
+  };
+}
+
+/** The same eight chunks again and again: what is left when memory costs nothing. */
+function hotCell(): Cell {
+  return {
+    name: 'hot',
+    shape: { streams: 8, chunkBytes: MIB, regionBytes: 8 * MIB, passes: 256 },
+    iperf: false,
+    repetitions: 5,
+    warmups: 1,
+    targets: () => [],
+  };
+}
+
+function gridCells(): Cell[] {
+  const shapes = STREAMS.flatMap((streams) =>
+    CHUNKS.map((chunkBytes) => ({
+      ...{ streams, chunkBytes, regionBytes: GRID_REGION_BYTES },
+      passes: chunkBytes < 64 * KIB ? 1 : 4,
+    })),
+  );
+  return shapes
+    .filter(({ streams, chunkBytes }) => chunkBytes <= MIB || streams <= LARGE_CHUNK_STREAMS_MAX)
+    .map((shape) => ({
+      name: 'grid',
+      shape,
+      iperf: shape.chunkBytes === MIB && shape.streams <= IPERF_STREAMS_MAX,
+      repetitions: 3,
+      warmups: 0,
+      targets: () => [],
+    }));
+}
+
+async function measureCell(
+  cell: Cell,
   iperf: string,
   floor: Floor,
   options: BenchRunOptions,
@@ -89,149 +150,70 @@ async function measureShape(
       },
     };
   };
-  const { streams, chunkBytes, regionBytes, passes } = shape;
+  const { shape } = cell;
   const ours = contender('dwcp', () => runOurs(shape));
   const peers = [contender('landing.cc', () => runLanding(shape))];
-  if (streams <= IPERF_STREAMS_MAX) {
-    const name = `${iperf} -P ${streams} -l 1M -C ${CONGESTION_CONTROL}`;
+  if (cell.iperf) {
+    const name = `${iperf} -P ${shape.streams} -l 1M -C ${CONGESTION_CONTROL}`;
     peers.push(contender(name, () => runIperf(shape)));
   }
-  const warmups = options.quick ? 0 : 1;
-  const name = `tcp streams=${streams} chunk=${formatBytes(chunkBytes)}`;
+  const name = `tcp ${cell.name} streams=${shape.streams} chunk=${formatBytes(shape.chunkBytes)}`;
   const goodput = await measureCase({
-    case: `${name} region=${formatBytes(regionBytes)} passes=${passes}`,
+    case: `${name} region=${formatBytes(shape.regionBytes)} passes=${shape.passes}`,
     unit: 'bytes/s',
     higherIsBetter: true,
     ours,
     peers,
     floor,
-    repetitions: options.quick ? 2 : 5,
-    warmups,
-    targets: (mine, [landing, iperfResult]) =>
-      streams !== 8 || chunkBytes !== MIB
-        ? []
-        : [
-            atLeast('ratio to landing.cc', 0.95, landing?.ratio.median ?? 0),
-            atLeast('ratio to iperf3', 1, iperfResult?.ratio.median ?? 0),
-            atLeast('bytes/s', 2.4e9, mine.median),
-          ],
+    repetitions: cell.repetitions,
+    warmups: cell.warmups,
+    targets: cell.targets,
     onProgress: options.onProgress,
   });
-  const [mine = [], ...theirs] = cpu.map((samples) => samples.slice(warmups));
+  for (const { what, target, measured, met } of goodput.targets) {
+    options.onProgress(`${name}: ${what} ${measured} ${met ? 'meets' : 'MISSES'} ${target}`);
+  }
+  const [mine = [], ...theirs] = cpu.map((samples) => samples.slice(cell.warmups));
   const cpuPeers = peers.map((peer, index) => pairwise(peer.name, mine, theirs[index] ?? []));
   return [goodput, sideResult(`${name}: CPU`, 's/GB', false, mine, cpuPeers)];
 }
 
-async function runOurs(shape: Shape): Promise<Run> {
-  const plan = { ...shape, congestionControl: CONGESTION_CONTROL };
-  const receiver = startEnd({ ...plan, role: 'receiver', port: 0 });
-  try {
-    const { port } = await reportOf(receiver, 'listening');
-    const sender = startEnd({ ...plan, role: 'sender', port });
-    try {
-      const sent = await reportOf(sender, 'sent');
-      receiver.send('finish');
-      const landed = await reportOf(receiver, 'landed');
-      assert(landed.bytes === shape.regionBytes * shape.passes, `${landed.bytes} bytes landed`);
-      assert(landed.digest === sent.digest, 'source and destination memory differ');
-      return {
-        bytesPerSec: landed.bytes / sent.seconds,
-        cpuSecondsPerGb: (sent.cpuSeconds + landed.cpuSeconds) / (landed.bytes / 1e9),
-      };
-    } finally {
-      sender.kill('SIGKILL');
-    }
-  } finally {
-    receiver.kill('SIGKILL');
-  }
-}
-
-function startEnd(plan: EndPlan): ChildProcess {
-  return fork(new URL('./transport-end.js', import.meta.url), [JSON.stringify(plan)], {
-    stdio: ['ignore', 2, 2, 'ipc'],
+/** Beside T(n) / (n x T(1)): more streams than are useful must not cost what they brought. */
+function scalingResults(medians: ReadonlyMap<number, number>): BenchResult[] {
+  const one = medians.get(1);
+  if (one === undefined) return [];
+  const best = Math.max(...medians.values());
+  const least = new Map([
+    [8, 0.7],
+    [32, 0.5],
+  ]);
+  return [...medians].flatMap(([streams, total]) => {
+    const ofBest = total / best;
+    const target = least.get(streams);
+    return [
+      sideResult(`tcp streams=${streams}: T(n) / (n x T(1))`, 'ratio', true, [
+        total / (streams * one),
+      ]),
+      {
+        ...sideResult(`tcp streams=${streams}: T(n) / best T`, 'ratio', true, [ofBest]),
+        targets: target === undefined ? [] : [atLeast('of the best', target, ofBest)],
+      },
+    ];
   });
 }
 
-function reportOf<T extends EndReport['type']>(
-  child: ChildProcess,
-  type: T,
-): Promise<Extract<EndReport, { type: T }>> {
-  return new Promise((resolve, reject) => {
-    child.on('message', (message: EndReport) => {
-      if (message.type === type) resolve(message as Extract<EndReport, { type: T }>);
-    });
-    child.on('exit', (code) => reject(new Error(`an end of the transport bench died (${code})`)));
-  });
-}
-
-async function runLanding(shape: Shape): Promise<Run> {
-  const args = [shape.streams, shape.chunkBytes, shape.regionBytes, shape.passes].map(String);
-  const child = spawn(join(checkout, 'build/peers/landing'), [...args, CONGESTION_CONTROL], {
-    stdio: ['ignore', 'pipe', 2],
-  });
-  const { bytes, seconds, cpuSeconds } = JSON.parse(await outputOf(child)) as {
-    bytes: number;
-    seconds: number;
-    cpuSeconds: number;
-  };
-  return { bytesPerSec: bytes / seconds, cpuSecondsPerGb: cpuSeconds / (bytes / 1e9) };
-}
-
-interface IperfReport {
-  readonly end: {
-    readonly sum_received: { readonly bytes: number; readonly bits_per_second: number };
-    readonly sum_sent: { readonly seconds: number };
-    readonly cpu_utilization_percent: {
-      readonly host_total: number;
-      readonly remote_total: number;
-    };
-  };
-}
-
-async function runIperf(shape: Shape): Promise<Run> {
-  const port = String(20_000 + Math.floor(Math.random() * 10_000));
-  const server = spawn('iperf3', ['-s', '-1', '-B', '127.0.0.1', '-p', port, '--forceflush'], {
-    stdio: ['ignore', 'pipe', 2],
-  });
-  try {
-    if (server.stdout !== null) await once(server.stdout, 'data'); // its banner comes once it listens
-    const bytes = String(shape.regionBytes * shape.passes);
-    const flags = ['-P', String(shape.streams), '-l', '1M', '-C', CONGESTION_CONTROL, '-n', bytes];
-    const client = spawn('iperf3', ['-c', '127.0.0.1', '-p', port, ...flags, '--json'], {
-      stdio: ['ignore', 'pipe', 2],
-    });
-    const { end } = JSON.parse(await outputOf(client)) as IperfReport;
-    const { host_total: host, remote_total: remote } = end.cpu_utilization_percent;
-    const cpuSeconds = ((host + remote) / 100) * end.sum_sent.seconds;
-    return {
-      bytesPerSec: end.sum_received.bits_per_second / 8,
-      cpuSecondsPerGb: cpuSeconds / (end.sum_received.bytes / 1e9),
-    };
-  } finally {
-    server.kill('SIGKILL');
-  }
-}
-
-async function outputOf(child: ChildProcess): Promise<string> {
-  let text = '';
-  child.stdout?.setEncoding('utf8').on('data', (part: string) => {
-    text += part;
-  });
-  const [code] = (await once(child, 'close')) as [number | null];
-  assert(code === 0, `${child.spawnfile} ended with ${code}: ${text.slice(-500)}`);
-  return text;
-}
-
-function iperfVersion(): string {
-  try {
-    const text = execFileSync('iperf3', ['--version'], { encoding: 'utf8' });
-    return text.split(' ').slice(0, 2).join(' ');
-  } catch (cause) {
-    throw new DwcpError('ERR_DWCP_UNSUPPORTED', 'bench transport compares with iperf3', {
-      hint: 'Install it: apt-get install -y iperf3',
-      cause,
-    });
-  }
+/** What the resident set of either end grows by while many times its staging passes. */
+async function measureGrowth(options: BenchRunOptions): Promise<BenchResult> {
+  const shape = options.quick
+    ? { ...mainShape, streams: 2, regionBytes: 16 * MIB, passes: 16 }
+    : { ...mainShape, regionBytes: GIB, passes: 64 };
+  const { grownBytes, bytesPerSec } = await runOurs(shape);
+  const passed = formatBytes(shape.regionBytes * shape.passes);
+  const name = `tcp resident set growth while ${passed} pass`;
+  options.onProgress(`${name}: ${formatBytes(grownBytes)} at ${Math.round(bytesPerSec)} bytes/s`);
+  const ours = summarize([Math.max(1, grownBytes)]);
+  const targets = options.quick ? [] : [atMost('bytes', 32 * MIB, grownBytes)];
+  return { ...sideResult(name, 'bytes', false, ours.samples), targets };
 }
 
 /** The kernel alone copies each byte twice, in and out; more than every core's copying is not real. */

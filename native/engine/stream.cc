@@ -17,6 +17,8 @@ namespace dwcp {
 namespace {
 
 constexpr unsigned kUnreadTimeoutMs = 15000;
+// Small chunks are acknowledged together, at the latest when the turn ends.
+constexpr uint64_t kAckEveryBytes = 256 * 1024;
 constexpr int kFramesPerTurn = 4;  // then the next socket has its turn
 
 }  // namespace
@@ -147,7 +149,7 @@ void Stream::OnEvents(uint32_t events) {
     return;
   }
   if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0 && state_ != State::kJoined) Read();
-  if ((events & EPOLLOUT) != 0 && state_ != State::kClosed) Write();
+  if (((events & EPOLLOUT) != 0 || acks_due_) && state_ != State::kClosed) Write();
 }
 
 void Stream::Connected() {
@@ -367,6 +369,8 @@ bool Stream::OnChunk() {
   }
   link_->AckChanged(receiver);
   acks_due_ = true;
+  unacked_bytes_ += frame_.body_bytes;
+  if (unacked_bytes_ < kAckEveryBytes) return true;
   Write();
   return state_ == State::kAttached;
 }
@@ -389,6 +393,7 @@ bool Stream::NextAck() {
     return true;
   }
   acks_due_ = false;
+  unacked_bytes_ = 0;
   return false;
 }
 

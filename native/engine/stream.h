@@ -84,6 +84,7 @@ class Stream final : public Pollable {
   Buffer* tx_ = nullptr;
   size_t tx_offset_ = 0;
   bool acks_due_ = false;
+  uint64_t unacked_bytes_ = 0;  // landed since the last acknowledgement went out
   std::array<uint64_t, kReceiversMax> ack_sent_{};
   std::array<uint8_t, kChallengeBytes> challenge_{};
 };

@@ -128,7 +128,7 @@ export interface BulkLinkOptions {
   readonly peer: string;
   /** Staging that unacknowledged chunks may occupy on this side, and the credit we grant the peer. */
   readonly windowBytes: number;
-  /** Page bytes per chunk, 64 KiB to 16 MiB. */
+  /** Page bytes per chunk, 4 KiB to 16 MiB. */
   readonly chunkBytes: number;
 }
 

@@ -38,7 +38,7 @@ import { assert, assertSafeInteger } from '../util/assert.ts';
 import { DwcpError, type ErrorCode, failed, type Outcome, succeeded } from '../util/errors.ts';
 
 const JOIN_BYTES_MAX = 256;
-const CHUNK_BYTES_MIN = 64 * 1024;
+const CHUNK_BYTES_MIN = 4096;
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 
 const IO_THREADS_MAX = 64;
@@ -126,7 +126,7 @@ class NativeBulkTransport implements BulkTransport {
       options.chunkBytes >= CHUNK_BYTES_MIN &&
         options.chunkBytes <= CHUNK_BYTES_MAX &&
         options.chunkBytes % 4096 === 0,
-      `chunkBytes must be whole pages, 64 KiB to 16 MiB, got ${options.chunkBytes}`,
+      `chunkBytes must be whole pages, 4 KiB to 16 MiB, got ${options.chunkBytes}`,
     );
     assertSafeInteger(options.windowBytes, 'windowBytes');
     const id = this.#engine.openLink(options.windowBytes, options.chunkBytes);
