@@ -12,7 +12,7 @@ import { memoryGuest } from '../src/hypervisors/memory-guest.ts';
 import { createPageSet, createTracker } from '../src/native.ts';
 import type { DirtyTracker, DirtyTrackingBackend } from '../src/ports/memory.ts';
 import { assert } from '../src/util/assert.ts';
-import type { Completion } from '../src/util/errors.ts';
+import { promised } from '../src/util/promised.ts';
 import { formatBytes } from '../src/util/units.ts';
 import type { Bench, BenchDocument, BenchResult, BenchRunOptions } from './document.ts';
 import { benchDocument, formatFigure } from './harness.ts';
@@ -205,10 +205,4 @@ function strideOver(count: number): number {
 
 function greatestCommonDivisor(left: number, right: number): number {
   return right === 0 ? left : greatestCommonDivisor(right, left % right);
-}
-
-function promised<T>(begin: (done: Completion<T>) => void): Promise<T> {
-  return new Promise((resolve, reject) =>
-    begin((outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error))),
-  );
 }

@@ -9,8 +9,8 @@ import {
   reportSchema,
 } from '../src/hypervisors/memory/control.ts';
 import { listGuestFiles } from '../src/hypervisors/memory/guest-files.ts';
-import type { Completion } from '../src/util/errors.ts';
 import { DwcpError } from '../src/util/errors.ts';
+import { promised } from '../src/util/promised.ts';
 
 const WINDOW_MS = 20;
 
@@ -75,12 +75,6 @@ export class GuestProbe {
   #ask<T>(command: string, schema: z.ZodType<T>): Promise<T> {
     return promised((done) => this.#control.ask(command, schema, done));
   }
-}
-
-function promised<T>(start: (done: Completion<T>) => void): Promise<T> {
-  return new Promise((resolve, reject) =>
-    start((outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error))),
-  );
 }
 
 function socketPath(dataDir: string, name: string): string {

@@ -15,6 +15,7 @@ import {
   moveMemoryGuest,
   withCluster,
 } from './migration-memory.ts';
+import { qemuResults } from './migration-qemu.ts';
 import { assertAboveFloor, atLeast, atMost, median, summarize } from './statistics.ts';
 
 const MIB = 2 ** 20;
@@ -39,7 +40,7 @@ interface CellRuns {
 
 export const migrationBench: Bench = {
   name: 'migration',
-  describe: 'live moves of a memory guest by size and write rate: downtime, total, achieved rates',
+  describe: 'live moves of a memory guest by size and write rate, and of a VM against QEMU itself',
   run: async (options) => runMigrationBench(options),
 };
 
@@ -62,7 +63,8 @@ async function runMigrationBench(options: BenchRunOptions): Promise<BenchDocumen
       }
     }
   });
-  const results = [...floorResults(floors), ...runs.flatMap(cellResults)];
+  const vm = await qemuResults(options);
+  const results = [...floorResults(floors), ...runs.flatMap(cellResults), ...vm];
   for (const line of verdicts(results)) options.onProgress(line);
   return benchDocument('migration', results);
 }

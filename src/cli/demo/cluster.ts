@@ -45,6 +45,10 @@ export interface DemoClusterOptions {
   readonly settings?: Readonly<Record<string, unknown>>;
   /** What runs as an agent, a JavaScript file; default `dwcp` itself. */
   readonly program?: string;
+  /** Address of the host of each agent; default 127.0.0.1. */
+  readonly hosts?: Readonly<Record<string, string>>;
+  /** Words before the command of an agent, such as those that enter its network namespace. */
+  readonly prefix?: (node: string) => readonly string[];
   /** Over the environment of the agent of `node`. */
   readonly environment?: (directory: string, node: string) => Readonly<Record<string, string>>;
   /** Aborted while the cluster starts: the start fails, and nothing of it is left. */
@@ -65,6 +69,7 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
     if (isStopping) throw stopped();
     const agent = spawnAgent({
       program: options.program ?? BIN,
+      prefix: options.prefix?.(node) ?? [],
       config: configFile(directory, node),
       environment: options.environment?.(directory, node) ?? {},
     });
@@ -100,15 +105,16 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
     const authority = await createAuthority();
     const operator = await issueNode(authority, 'operator');
     const ports = await freePorts(NODES.length * 2);
-    const addressOf = (index: number) => `127.0.0.1:${ports[index]}`;
+    const hostOf = (node: string) => options.hosts?.[node] ?? '127.0.0.1';
+    const addressOf = (node: string, index: number) => `${hostOf(node)}:${ports[index]}`;
     const eachReady = NODES.map(async (id, index) => {
       const peers = NODES.flatMap((peer, at) =>
-        peer === id ? [] : [{ id: peer, address: addressOf(at) }],
+        peer === id ? [] : [{ id: peer, address: addressOf(peer, at) }],
       );
       await writeConfig(directory, authority, id, {
         ...options.settings,
-        listen: addressOf(index),
-        admin: { listen: addressOf(index + NODES.length), operators: ['operator'] },
+        listen: addressOf(id, index),
+        admin: { listen: addressOf(id, index + NODES.length), operators: ['operator'] },
         peers,
       });
       await start(id);
@@ -117,7 +123,7 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
     starting = Promise.allSettled(eachReady);
     const ready = await Promise.race([Promise.all(eachReady), aborted(options.signal)]);
     NODES.forEach((id, index) => {
-      const address = { host: '127.0.0.1', port: ready[index] ?? 0 };
+      const address = { host: hostOf(id), port: ready[index] ?? 0 };
       clients.set(id, new AdminClient({ address, identity: operator, expectedNode: id }));
     });
     const dataDirs = NODES.map((id) => dataDir(directory, id));
@@ -168,14 +174,17 @@ function configFile(directory: string, id: string): string {
 
 interface Spawn {
   readonly program: string;
+  readonly prefix: readonly string[];
   readonly config: string;
   readonly environment: Readonly<Record<string, string>>;
 }
 
-function spawnAgent({ program, config, environment }: Spawn): Agent {
+function spawnAgent({ program, prefix, config, environment }: Spawn): Agent {
   // Only ours: an operator's DWCP_ variables would override what the demo just wrote.
   const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('DWCP_'));
-  const child = spawn(process.execPath, [program, 'agent', '--json', '--config', config], {
+  const command = [...prefix, process.execPath, program, 'agent', '--json', '--config', config];
+  const [first = process.execPath, ...rest] = command;
+  const child = spawn(first, rest, {
     env: { ...Object.fromEntries(clean), DWCP_NO_SETUP: '1', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
     // A Ctrl-C in the terminal is the demo's to handle: it stops its agents in order.
