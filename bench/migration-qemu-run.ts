@@ -8,7 +8,6 @@ import { TickWatch } from '../src/cli/demo/tick-watch.ts';
 import { commandLine, processesWith } from '../src/hypervisors/qemu/find-process.ts';
 import { queryMigration } from '../src/hypervisors/qemu/migrate.ts';
 import type { Qmp } from '../src/hypervisors/qemu/qmp.ts';
-import type { QemuBinary } from '../src/ports/hypervisor.ts';
 import { assert } from '../src/util/assert.ts';
 import { DwcpError } from '../src/util/errors.ts';
 import {
@@ -54,7 +53,7 @@ export async function moveByQemu(options: RunOptions, channels: number): Promise
   const source = await restoreVm(vm, folder, name);
   try {
     const more = ['-incoming', 'defer'];
-    const target = await launchVm(vm, folder, `twin-${name}`, more, entered(vm.qemu, hosts.enterB));
+    const target = await launchVm(vm, folder, `twin-${name}`, more, hosts.enterB);
     try {
       const uri = `tcp:${hosts.addressB}:${await freePort()}`;
       await configure(source.qmp, channels);
@@ -175,12 +174,6 @@ async function until(otherwise: string, holds: () => Promise<boolean>): Promise<
 
 function perGb(cpuSeconds: number, wireBytes: number): { readonly cpuSecondsPerGb: number } {
   return { cpuSecondsPerGb: cpuSeconds / (wireBytes / 1e9) };
-}
-
-function entered(qemu: QemuBinary, prefix: readonly string[]): QemuBinary {
-  const [first, ...rest] = prefix;
-  if (first === undefined) return qemu;
-  return { ...qemu, binary: first, args: [...rest, qemu.binary, ...qemu.args] };
 }
 
 function agentPids(cluster: DemoCluster): number[] {

@@ -1,11 +1,17 @@
 /** One Linux VM, booted once and saved: every run starts from the same memory. */
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { linuxGuest } from '../src/cli/demo/linux-guest.ts';
 import { TickWatch } from '../src/cli/demo/tick-watch.ts';
-import { kill } from '../src/hypervisors/process-fence.ts';
-import { launchQemu, openQmp, type RunningQemu } from '../src/hypervisors/qemu/launch.ts';
+import { kill, readStartTicks } from '../src/hypervisors/process-fence.ts';
+import {
+  launchQemu,
+  openQmp,
+  qmpArgument,
+  type RunningQemu,
+} from '../src/hypervisors/qemu/launch.ts';
 import { type MigrationInfo, queryMigration } from '../src/hypervisors/qemu/migrate.ts';
 import type { Qmp } from '../src/hypervisors/qemu/qmp.ts';
 import type { QemuBinary } from '../src/ports/hypervisor.ts';
@@ -27,6 +33,7 @@ export interface VmHandle {
 }
 
 const MIGRATED_WITHIN_MS = 120_000;
+const STARTED_WITHIN_MS = 10_000;
 const POLL_MS = 5;
 /** Counts before the VM is saved: its memory is filled by then, and its workload is going. */
 const TICKS_BEFORE_SAVE = 25;
@@ -46,7 +53,7 @@ export async function saveVm(
   const vm = { qemu, args, statePath, memoryBytes: options.memoryBytes };
   const serialFolder = serialFolderOf(folder, 'boot');
   const watch = new TickWatch([serialFolder]);
-  const { running, qmp } = await launchVm(vm, folder, 'boot', [], qemu);
+  const { running, qmp } = await launchVm(vm, folder, 'boot', []);
   try {
     await watch.ready();
     const first = watch.report().operations;
@@ -76,19 +83,50 @@ export async function launchVm(
   folder: string,
   name: string,
   more: readonly string[],
-  qemu: QemuBinary,
+  enter: readonly string[] = [],
 ): Promise<VmHandle> {
   const run = name.replace(/^twin-/, '');
   const serial = join(serialFolderOf(folder, run), 'qemu-guests', 'vm', 'serial');
   const args = [...vm.args.map((word) => word.replaceAll('@SERIAL@', serial)), ...more];
-  const running = await launchQemu(qemu, args, join(folder, name));
-  const qmp = await openQmp({ path: running.qmpPath, onEvent: () => {}, onClose: () => {} });
-  return { running, qmp };
+  const running = await (enter.length === 0
+    ? launchQemu(vm.qemu, args, join(folder, name))
+    : launchOn(enter, vm.qemu, args, join(folder, name)));
+  return { running, qmp: await open(running.qmpPath) };
+}
+
+/** In another network namespace: what listens there is not in the lists that we see. */
+async function launchOn(
+  [first = '', ...rest]: readonly string[],
+  qemu: QemuBinary,
+  args: readonly string[],
+  runDirectory: string,
+): Promise<RunningQemu> {
+  mkdirSync(runDirectory, { recursive: true });
+  const words = [...rest, qemu.binary, ...qemu.args, ...args, '-qmp', qmpArgument(runDirectory)];
+  const env = { ...process.env, ...qemu.env };
+  const { pid = 0 } = spawn(first, words, { detached: true, stdio: 'ignore', env });
+  const qmpPath = join(runDirectory, 'qmp');
+  const deadlineMs = performance.now() + STARTED_WITHIN_MS;
+  for (;;) {
+    const startTicks = readStartTicks(pid);
+    try {
+      if (startTicks === null) throw new DwcpError('ERR_DWCP_GUEST_FAILED', 'QEMU did not start');
+      (await open(qmpPath)).close();
+      return { process: { pid, startTicks }, qmpPath };
+    } catch (error) {
+      if (startTicks === null || performance.now() > deadlineMs) throw error;
+      await delay(POLL_MS);
+    }
+  }
+}
+
+function open(path: string): Promise<Qmp> {
+  return openQmp({ path, onEvent: () => {}, onClose: () => {} });
 }
 
 /** The saved VM, running again. */
 export async function restoreVm(vm: SavedVm, folder: string, name: string): Promise<VmHandle> {
-  const handle = await launchVm(vm, folder, name, ['-S', '-incoming', 'defer'], vm.qemu);
+  const handle = await launchVm(vm, folder, name, ['-S', '-incoming', 'defer']);
   await handle.qmp.ask('migrate-incoming', { uri: `file:${vm.statePath}` });
   await migrated(handle.qmp);
   await handle.qmp.ask('cont');
