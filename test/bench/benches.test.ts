@@ -5,7 +5,7 @@ import { benches } from '../../bench/registry.ts';
 /** Small sizes inside the tests, so that a benchmark never rots. Speed is not judged here. */
 describe('benchmarks', () => {
   for (const bench of benches.values()) {
-    it(`${bench.name} runs and fills its document`, { timeout: 120_000 }, async () => {
+    it(`${bench.name} runs and fills its document`, { timeout: 240_000 }, async () => {
       const lines: string[] = [];
       const document = await bench.run({ quick: true, onProgress: (line) => lines.push(line) });
       assert.equal(document.name, bench.name);
