@@ -28,6 +28,7 @@ import {
   type SessionLink,
   type SessionLog,
   type SessionStatus,
+  tooLate,
 } from './migration-shell.ts';
 import { sessionPath } from './migration-wire.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
@@ -97,13 +98,21 @@ export class DestinationSession {
       case 'running':
         return this.#running(message.outcome, context);
       case 'cancel':
-        return this.#step({ type: 'cancel' }, context);
+        return this.#cancel(message.done, context);
       case 'claim':
         // A claim speaks about a fenced guest; a destination has none to give back.
         return context.effect(() => message.done(failed(nothingToClaim(this.#guestName))));
       case 'input':
         return this.#step(message.input, context);
     }
+  }
+
+  #cancel(done: Completion<void>, context: ActorContext<DestinationMessage>): void {
+    if (!this.#machine.isUndecided) {
+      return context.effect(() => done(failed(tooLate(this.#options.migrationId))));
+    }
+    this.#step({ type: 'cancel' }, context);
+    context.effect(() => done(succeeded(undefined)));
   }
 
   get #guestName(): string {

@@ -14,7 +14,7 @@ import type { ActorContext, ActorRef } from './system.ts';
 /** Node to session. Never lost: the session's mailbox is far larger than what may be under way. */
 export type SessionCommand =
   | { readonly type: 'news'; readonly news: LinkNews }
-  | { readonly type: 'cancel' }
+  | { readonly type: 'cancel'; readonly done: Completion<void> }
   | { readonly type: 'claim'; readonly operator: string; readonly done: Completion<void> };
 
 export type LinkNews =
@@ -123,5 +123,11 @@ export class MigrationShell<M> {
 export function nothingToClaim(guestName: string): DwcpError {
   return new DwcpError('ERR_DWCP_GUEST_STATE', `"${guestName}" waits for no decision here`, {
     hint: 'Only a guest in state outcomeUnknown is claimed; "dwcp vm list" shows the states.',
+  });
+}
+
+export function tooLate(migrationId: string): DwcpError {
+  return new DwcpError('ERR_DWCP_GUEST_STATE', `${migrationId} is past the point of no return`, {
+    hint: 'The destination decides now; "dwcp migrations" shows what became of it.',
   });
 }

@@ -29,6 +29,7 @@ import {
   type SessionLink,
   type SessionLog,
   type SessionStatus,
+  tooLate,
 } from './migration-shell.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
 
@@ -122,7 +123,7 @@ export class SourceSession {
         return this.#step({ type: 'roundDone', outcome, dirtyBytesPerSec }, context);
       }
       case 'cancel':
-        return this.#step({ type: 'cancel' }, context);
+        return this.#cancel(message.done, context);
       case 'claim':
         return this.#claim(message.operator, message.done, context);
       case 'input':
@@ -141,6 +142,14 @@ export class SourceSession {
     if (this.#machine.phase !== 'idle') return;
     if (outcome.ok) return this.#step({ type: 'start' }, context);
     this.#finish({ type: 'stayed', error: outcome.error }, context);
+  }
+
+  #cancel(done: Completion<void>, context: ActorContext<SourceMessage>): void {
+    if (this.#machine.isPastNoReturn) {
+      return context.effect(() => done(failed(tooLate(this.#options.terms.migrationId))));
+    }
+    this.#step({ type: 'cancel' }, context);
+    context.effect(() => done(succeeded(undefined)));
   }
 
   /** Answered when the operator's word is durable, and acted on. */

@@ -1,7 +1,7 @@
 /** What an operator asks of the migrations of a node: begin, limit, cancel, claim. */
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
-import { nothingToClaim } from './migration-shell.ts';
+import { nothingToClaim, tooLate } from './migration-shell.ts';
 import { type Admission, unknownGuest } from './node-admission.ts';
 import type { BandwidthTable } from './node-bandwidth.ts';
 import type { GuestTable } from './node-guests.ts';
@@ -63,8 +63,8 @@ export class Operations {
       const error = new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', what);
       return context.effect(() => done(failed(error)));
     }
-    session.ref.tell({ type: 'cancel' });
-    context.effect(() => done(succeeded(undefined)));
+    if (session.ref.tell({ type: 'cancel', done }) === 'accepted') return;
+    context.effect(() => done(failed(tooLate(migrationId))));
   }
 
   /** Only the source sends, so only the source limits. */
@@ -91,6 +91,7 @@ export class Operations {
     if (session === undefined) {
       return context.effect(() => done(failed(nothingToClaim(guestName))));
     }
-    session.ref.tell({ type: 'claim', operator, done });
+    if (session.ref.tell({ type: 'claim', operator, done }) === 'accepted') return;
+    context.effect(() => done(failed(nothingToClaim(guestName))));
   }
 }

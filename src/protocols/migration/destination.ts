@@ -62,6 +62,10 @@ export class DestinationMachine {
   get failure(): DwcpError | null {
     return this.#state.failure;
   }
+  /** It may still be given up without a word to the source. */
+  get isUndecided(): boolean {
+    return this.#state.isUndecided;
+  }
   get isCommitted(): boolean {
     return this.phase === 'resuming' || this.phase === 'committed';
   }

@@ -19,7 +19,7 @@ export function abort(state: SourceState, error: DwcpError, tellPeer: boolean): 
   assert(!state.isPastNoReturn, 'nothing is aborted after fenced was sent');
   if (state.wantAbort !== null) return;
   state.wantAbort = error;
-  state.failure = error;
+  state.failure = staysHere(error, state.options.terms.guestName);
   for (const id of ['prepare', 'loaded', 'verify']) state.cancelTimer(id);
   if (tellPeer && state.phase !== 'idle') {
     state.send({ type: 'abort', errorCode: error.code, reason: error.message });
@@ -31,6 +31,16 @@ export function abort(state: SourceState, error: DwcpError, tellPeer: boolean): 
     state.busy === 'persistFence';
   state.enter('aborting', error.message);
   if (!mustWait) abortNow(state);
+}
+
+/** Whoever reads the error asks first where the guest is. */
+function staysHere(error: DwcpError, guestName: string): DwcpError {
+  const where = `"${guestName}" goes on running at the source.`;
+  return new DwcpError(error.code, error.message, {
+    hint: error.hint === null ? where : `${where} ${error.hint}`,
+    cause: error,
+    ...(error.errno === null ? {} : { errno: error.errno }),
+  });
 }
 
 /** Nothing is in flight any more that could stop the guest behind our back. */

@@ -19,7 +19,9 @@ export function decided(state: SourceState, verdict: Verdict, reason: string): v
     state.failure = new DwcpError(
       'ERR_DWCP_PEER_UNREACHABLE',
       `the destination decided to abort: ${reason}`,
-      { hint: 'The guest runs at the source again; start the migration anew.' },
+      {
+        hint: `"${state.options.terms.guestName}" runs at the source again; start the migration anew.`,
+      },
     );
     return unfence(state);
   }
@@ -32,14 +34,11 @@ export function decided(state: SourceState, verdict: Verdict, reason: string): v
 
 export function outcomeUnknown(state: SourceState, reason: string): void {
   const { terms, to } = state.options;
-  state.failure = new DwcpError(
-    'ERR_DWCP_OUTCOME_UNKNOWN',
-    `"${terms.guestName}" was fenced for ${to} and no decision came back: ${reason}`,
-    {
-      hint: `It stays stopped here until ${to} answers. If that host is dead or powered off for certain, run: dwcp vm claim ${terms.guestName} --host-is-fenced`,
-    },
-  );
-  state.enter('outcomeUnknown', reason);
+  const message = `"${terms.guestName}" was fenced for ${to} and no decision came back: ${reason}`;
+  const hint = `It stays stopped here until ${to} answers. If that host is dead or powered off for certain, run: dwcp vm claim ${terms.guestName} --host-is-fenced`;
+  state.failure = new DwcpError('ERR_DWCP_OUTCOME_UNKNOWN', message, { hint });
+  // Whoever watches the migration reads no error, since it has not failed.
+  state.enter('outcomeUnknown', `${message}. ${hint}`);
 }
 
 /** The time-out only asks again. */

@@ -117,6 +117,6 @@ export function unreachablePeer(peer: string): DwcpError {
 
 export function timedOut(message: string): DwcpError {
   return new DwcpError('ERR_DWCP_TIMEOUT', message, {
-    hint: 'The guest goes on at the source; look at the log of the destination.',
+    hint: 'Look at the log of the destination.',
   });
 }

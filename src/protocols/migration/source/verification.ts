@@ -86,7 +86,7 @@ export function compared(
       'ERR_DWCP_VERIFY_FAILED',
       `${differentPages} of ${comparedPages} pages differ, first ${firstDifferent.slice(0, 4).join(', ')}`,
       {
-        hint: 'The guest runs at the source again. Please report this: it is a bug or bad memory.',
+        hint: 'Please report this: it is a bug or bad memory.',
       },
     ),
     true,
