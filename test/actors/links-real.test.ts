@@ -10,11 +10,12 @@ import {
 import type { ActorHost } from '../../src/actors/system.ts';
 import { type Authority, createAuthority, issueNode } from '../../src/identity/authority.ts';
 import { createPageSet, createRegion, digestPages, fillRegion } from '../../src/native.ts';
-import type { HostPort } from '../../src/ports/transport.ts';
+import type { BulkTransport, HostPort } from '../../src/ports/transport.ts';
 import { systemClock } from '../../src/system/clock.ts';
 import { systemRandom } from '../../src/system/random.ts';
 import { createNativeBulkTransport } from '../../src/transports/native-bulk.ts';
 import { createTlsControlTransport } from '../../src/transports/tls-control.ts';
+import type { DwcpError } from '../../src/util/errors.ts';
 
 const anyPort: HostPort = { host: '127.0.0.1', port: 0 };
 const hosts: ActorHost[] = [];
@@ -37,7 +38,10 @@ async function start(
   nodeId: string,
   peers: readonly { id: string; address: HostPort }[],
   controlListen: HostPort = anyPort,
-  streams: LinksOptions['streams'] = 3,
+  {
+    streams = 3,
+    bulk = createNativeBulkTransport(),
+  }: Partial<Pick<LinksOptions, 'streams' | 'bulk'>> = {},
 ): Promise<RealNode> {
   const decisions: string[] = [];
   const reports: LinkReport[] = [];
@@ -56,7 +60,7 @@ async function start(
       ...{ nodeId, peers, report, random: systemRandom() },
       ...{ controlListen, bulkListen: anyPort },
       control: createTlsControlTransport({ identity }),
-      bulk: createNativeBulkTransport(),
+      bulk,
       ...{ streams, congestionControl: 'cubic', windowBytes: 2 ** 25, chunkBytes: 2 ** 18 },
       log: ({ streams: count }, reason) => decisions.push(`${count}: ${reason}`),
       onListening: (outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)),
@@ -111,9 +115,9 @@ test('two nodes join over TLS and native streams, talk, and notice a restart', a
 });
 
 test('with streams auto, a busy native link tries further streams, keeps those that pay, and loses no page', async () => {
-  const b = await start('b', [{ id: 'a', address: anyPort }], anyPort, 'auto');
+  const b = await start('b', [{ id: 'a', address: anyPort }], anyPort, { streams: 'auto' });
   const address = { host: '127.0.0.1', port: b.ports.controlPort };
-  const a = await start('a', [{ id: 'b', address }], anyPort, 'auto');
+  const a = await start('a', [{ id: 'b', address }], anyPort, { streams: 'auto' });
   await until(
     () => streamsOf(a) === 4 && streamsOf(b) === 4,
     () => [a.reports, b.reports],
@@ -155,4 +159,31 @@ test('with streams auto, a busy native link tries further streams, keeps those t
   const lanes = up[0].bulk.lanes();
   assert.ok(lanes.lanes.every(({ ackedBytes }) => ackedBytes > 0));
   for (const each of [sender, receiver, region, landed]) each.close();
+});
+
+test('a bulk port that refuses is told with the reason of the kernel and what to open', async () => {
+  const b = await start('b', [{ id: 'a', address: anyPort }]);
+  const address = { host: '127.0.0.1', port: b.ports.controlPort };
+  const native = createNativeBulkTransport();
+  // Port 1 of this host: nobody listens, the kernel refuses.
+  const bulk: BulkTransport = {
+    listen: (...call) => native.listen(...call),
+    dial: (options) => native.dial({ ...options, address: { host: '127.0.0.1', port: 1 } }),
+    openLink: (options) => native.openLink(options),
+    close: () => native.close(),
+  };
+  const a = await start('a', [{ id: 'b', address }], anyPort, { bulk });
+  const troubleOf = (node: RealNode): DwcpError | null => {
+    const told = node.reports.filter((report) => report.type === 'linkTrouble');
+    return told[0]?.error ?? null;
+  };
+  await until(
+    () => troubleOf(a) !== null && troubleOf(b) !== null,
+    () => [a.reports, b.reports],
+  );
+  const port = b.ports.bulkPort;
+  assert.match(troubleOf(a)?.message ?? '', new RegExp(`port ${port} stands: .*ECONNREFUSED`));
+  assert.match(troubleOf(a)?.hint ?? '', new RegExp(`TCP port ${port} of b`));
+  assert.match(troubleOf(b)?.message ?? '', new RegExp(`arrived at our port ${port}`));
+  assert.equal(lastUp(a), null);
 });
