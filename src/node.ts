@@ -176,6 +176,10 @@ export interface PeerStatus {
   readonly problem: Problem | null;
   readonly wireBytesSent: number;
   readonly wireBytesReceived: number;
+  /** Chunks sent again on another stream. */
+  readonly chunksReinjected: number;
+  /** Chunks that arrived damaged; each was sent again. */
+  readonly chunksCorrupt: number;
 }
 
 export interface MigrationStatus extends MigrationProgress {

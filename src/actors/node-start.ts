@@ -251,6 +251,8 @@ function peerStatus(view: NodeView, id: string): PeerStatus {
     maxBandwidth: view.bandwidth.get(id) ?? 0,
     wireBytesSent: counters?.wireBytesSent ?? 0,
     wireBytesReceived: counters?.wireBytesReceived ?? 0,
+    chunksReinjected: counters?.chunksReinjected ?? 0,
+    chunksCorrupt: counters?.chunksCorrupt ?? 0,
     problem: faultOf(problem ?? null),
   };
 }

@@ -66,6 +66,8 @@ function peerFromWire(wire: dwcp.AdminPeer.$Properties): PeerStatus {
     mode: 'datacenter',
     wireBytesSent: wire.wireBytesSent ?? 0,
     wireBytesReceived: wire.wireBytesReceived ?? 0,
+    chunksReinjected: wire.chunksReinjected ?? 0,
+    chunksCorrupt: wire.chunksCorrupt ?? 0,
     congestionControl: wire.congestionControl || null,
     maxBandwidth: wire.maxBandwidth ?? 0,
     problem: wire.problem ? problemFromWire(wire.problem) : null,

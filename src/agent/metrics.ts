@@ -74,6 +74,18 @@ function addPeerSeries(registry: Registry, node: DwcpNode): void {
   perPeer('dwcp_link_streams', 'Bulk streams of the link.', (peer) => peer.streams);
   perPeer('dwcp_link_sent_bytes', 'Bytes put on the wire.', (peer) => peer.wireBytesSent);
   perPeer('dwcp_link_received_bytes', 'Bytes off the wire.', (peer) => peer.wireBytesReceived);
+  perPeer('dwcp_link_reinjected_chunks', 'Chunks sent again.', (peer) => peer.chunksReinjected);
+  perPeer('dwcp_link_corrupt_chunks', 'Chunks that arrived damaged.', (peer) => peer.chunksCorrupt);
+  perPeer(
+    'dwcp_link_max_bandwidth_bytes_per_second',
+    'What the link lets through; 0 is unlimited.',
+    (peer) => peer.maxBandwidth,
+  );
+  gauge(registry, 'dwcp_link_problem', 'Why a link is down.', ['peer', 'code'], (series) => {
+    for (const peer of node.peers()) {
+      if (peer.problem !== null) series.set({ peer: peer.id, code: peer.problem.code }, 1);
+    }
+  });
   gauge(registry, 'dwcp_link_mode', '1 for the mode in use.', ['peer', 'mode'], (series) => {
     for (const peer of node.peers()) series.set({ peer: peer.id, mode: peer.mode }, 1);
   });

@@ -86,6 +86,8 @@ export class FakeNode implements DwcpNode {
       mode: 'datacenter',
       wireBytesSent: 111,
       wireBytesReceived: 222,
+      chunksReinjected: 3,
+      chunksCorrupt: 2,
       congestionControl: 'cubic',
       maxBandwidth: 5e6,
       problem: { code: 'ERR_DWCP_PEER_UNREACHABLE', message: 'no bulk stream', hint: 'Open it.' },
