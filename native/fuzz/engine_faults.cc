@@ -30,6 +30,7 @@ using dwcp::kPageBytes;
 using Random = std::mt19937_64;
 
 constexpr uint64_t kRoundMaxUs = 10000000;
+constexpr size_t kIoThreads = 2;
 
 [[noreturn]] void Die(const std::string& what, uint64_t seed) {
   fprintf(stderr, "engine_faults: %s (seed %llu)\n", what.c_str(),
@@ -125,7 +126,7 @@ std::vector<uint8_t> DamagedFrame(Random& random, dwcp::TransferName name, uint6
 // One engine and what it told us.
 class Side {
  public:
-  Side() : engine_(std::make_unique<Engine>([] {})) {}
+  Side() : engine_(std::make_unique<Engine>([] {}, kIoThreads)) {}
   Engine* operator->() { return engine_.get(); }
   Engine* get() { return engine_.get(); }
   std::set<int> streams;  // attached ones
