@@ -1,0 +1,178 @@
+/**
+ * Topologies, fault plans and workloads as fast-check arbitraries: drawn for every seed here, and there to
+ * be used, and shrunk, in properties of one's own.
+ */
+import fc from 'fast-check';
+import type { Workload } from './world/clients.ts';
+import {
+  type Fault,
+  type FaultKind,
+  type FaultPlan,
+  faultKinds,
+  type NetworkPlan,
+} from './world/fault-plan.ts';
+
+export interface Topology {
+  readonly hosts: number;
+  readonly clients: number;
+}
+
+export interface PlanShape extends Topology {
+  /** Faults begin within it; all end with it. */
+  readonly durationUs: number;
+  readonly kinds?: readonly FaultKind[];
+  /** At most this many hosts are ever hit by a crash, pause or disk fault: the same ones all the time. */
+  readonly faultyHostsMax?: number;
+  readonly faultsMax?: number;
+}
+
+const FAULTS_MAX = 24;
+const FAULT_MIN_US = 1_000;
+const FAULT_MAX_US = 8_000_000;
+const BURST_APART_US = 3_000;
+/** A quarter of the sites, each a quarter of the time, as FoundationDB does. */
+const BUGGIFY_PERMYRIAD = 2_500;
+/** No quartz is worse than this. */
+const DRIFT_MAX_PPM = 500;
+const JUMP_MAX_US = 3_600_000_000;
+
+function topology(
+  bounds: { readonly hostsMax?: number; readonly clientsMax?: number } = {},
+): fc.Arbitrary<Topology> {
+  return fc.record({
+    hosts: fc.integer({ min: 1, max: bounds.hostsMax ?? 7 }),
+    clients: fc.integer({ min: 1, max: bounds.clientsMax ?? 8 }),
+  });
+}
+
+function workload(bounds: { readonly operationsMax?: number } = {}): fc.Arbitrary<Workload> {
+  return fc.record({
+    clients: fc.integer({ min: 1, max: 8 }),
+    operations: fc.integer({ min: 1, max: bounds.operationsMax ?? 1_000 }),
+    thinkMinUs: fc.integer({ min: 0, max: 1_000 }),
+    thinkMaxUs: fc.integer({ min: 1_000, max: 400_000 }),
+    timeoutUs: fc.integer({ min: 200_000, max: 2_000_000 }),
+  });
+}
+
+function networkPlan(): fc.Arbitrary<NetworkPlan> {
+  const sometimes = (max: number): fc.Arbitrary<number> =>
+    fc.oneof(fc.constant(0), fc.integer({ min: 1, max }));
+  return fc
+    .record({
+      latencyMinUs: fc.integer({ min: 100, max: 2_000 }),
+      spreadUs: fc.integer({ min: 0, max: 20_000 }),
+      lossPermyriad: sometimes(500),
+      duplicatePermyriad: sometimes(500),
+      reorderPermyriad: sometimes(2_000),
+      reorderMaxUs: fc.integer({ min: 1_000, max: 100_000 }),
+    })
+    .map(({ spreadUs, ...plan }) => ({ ...plan, latencyMaxUs: plan.latencyMinUs + spreadUs }));
+}
+
+function faultPlan(shape: PlanShape): fc.Arbitrary<FaultPlan> {
+  const kinds = shape.kinds ?? faultKinds;
+  const faultsMax = kinds.length === 0 ? 0 : (shape.faultsMax ?? FAULTS_MAX);
+  const buggify = fc.constantFrom(0, BUGGIFY_PERMYRIAD).map((sitePermyriad) => ({
+    ...{ sitePermyriad, firePermyriad: sitePermyriad, disabled: [] },
+  }));
+  return faultyHosts(shape).chain((hosts) =>
+    fc.record({
+      network: networkPlan(),
+      disk: fc.record({
+        latencyMinUs: fc.integer({ min: 50, max: 500 }),
+        latencyMaxUs: fc.integer({ min: 500, max: 20_000 }),
+      }),
+      buggify,
+      faults: fc
+        // Which kinds a run has at all is drawn first: runs of one kind of fault find other bugs.
+        .subarray([...kinds], { minLength: Math.min(1, kinds.length) })
+        .chain((some) => fc.array(burst(some, shape, hosts), { maxLength: faultsMax, size: 'max' }))
+        .map((bursts) =>
+          bursts
+            .flat()
+            .slice(0, faultsMax)
+            .sort((a, b) => a.atUs - b.atUs),
+        ),
+    }),
+  );
+}
+
+/** Faults that come together, such as a power loss of all: independent ones would hardly ever meet. */
+function burst(
+  kinds: readonly FaultKind[],
+  shape: PlanShape,
+  hosts: readonly number[],
+): fc.Arbitrary<readonly Fault[]> {
+  const one = fault(kinds, shape, hosts);
+  const many = fc.array(one, { minLength: 2, maxLength: 4, size: 'max' }).chain((faults) => {
+    const [first] = faults as [Fault];
+    const apart = fc.array(fc.integer({ min: 0, max: BURST_APART_US }), {
+      minLength: faults.length,
+      maxLength: faults.length,
+    });
+    return apart.map((offsets) =>
+      faults.map((each, index) => ({ ...each, atUs: first.atUs + (offsets[index] ?? 0) })),
+    );
+  });
+  return fc.oneof(
+    one.map((each) => [each]),
+    many,
+  );
+}
+
+/** Damage stays with a few hosts, so that what a quorum holds is never a fair loss. */
+function faultyHosts({ hosts, faultyHostsMax }: PlanShape): fc.Arbitrary<readonly number[]> {
+  const all = Array.from({ length: hosts }, (_, host) => host);
+  const maxLength = Math.max(1, Math.min(hosts, faultyHostsMax ?? hosts));
+  return fc.subarray(all, { minLength: 1, maxLength });
+}
+
+function fault(
+  kinds: readonly FaultKind[],
+  shape: PlanShape,
+  hosts: readonly number[],
+): fc.Arbitrary<Fault> {
+  const nodes = shape.hosts + shape.clients;
+  const span = {
+    atUs: fc.integer({ min: 0, max: shape.durationUs }),
+    forUs: fc.integer({ min: FAULT_MIN_US, max: FAULT_MAX_US }),
+  };
+  const host = fc.constantFrom(...hosts);
+  const node = fc.integer({ min: 0, max: nodes - 1 });
+  return fc.constantFrom(...kinds).chain((kind): fc.Arbitrary<Fault> => {
+    switch (kind) {
+      case 'partition': {
+        const all = Array.from({ length: nodes }, (_, index) => index);
+        const side = fc.subarray(all, { minLength: 1, maxLength: Math.max(1, nodes - 1) });
+        return fc.record({ kind: fc.constant(kind), ...span, side, oneWay: fc.boolean() });
+      }
+      case 'clog':
+        return fc.record({ kind: fc.constant(kind), ...span, from: node, to: node });
+      case 'loss': {
+        const permyriad = fc.integer({ min: 1_000, max: 9_000 });
+        return fc.record({ kind: fc.constant(kind), ...span, from: node, to: node, permyriad });
+      }
+      case 'clock': {
+        const driftPpm = fc.integer({ min: -DRIFT_MAX_PPM, max: DRIFT_MAX_PPM });
+        const jumpUs = fc.integer({ min: -JUMP_MAX_US, max: JUMP_MAX_US });
+        return fc.record({ kind: fc.constant(kind), ...span, host, driftPpm, jumpUs });
+      }
+      default:
+        return fc.record({ kind: fc.constant(kind), ...span, host });
+    }
+  });
+}
+
+export const arbitraries: {
+  readonly topology: typeof topology;
+  readonly workload: typeof workload;
+  readonly faultPlan: typeof faultPlan;
+} = { topology, workload, faultPlan };
+
+/** The plan of a seed. */
+export function drawPlan(seed: number, shape: PlanShape): FaultPlan {
+  // fast-check takes 32-bit seeds.
+  const [plan] = fc.sample(faultPlan(shape), { seed: seed | 0, numRuns: 1 });
+  return plan as FaultPlan;
+}

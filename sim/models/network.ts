@@ -1,0 +1,132 @@
+import type { LabelledStream } from '../world/decisions.ts';
+import { ANY_INCARNATION } from '../world/event-queue.ts';
+import { calmNetwork, type NetworkPlan } from '../world/fault-plan.ts';
+import type { Address, SimHost } from '../world/host.ts';
+import type { World } from '../world/world.ts';
+
+/** One direction between two nodes. */
+interface Link {
+  readonly name: string;
+  readonly stream: LabelledStream;
+  /** Faults that silence it now; several may overlap. */
+  blocked: number;
+  clogged: number;
+  /** The worst of the loss faults that hold now, in order of their start. */
+  readonly losses: number[];
+  lastArrivalUs: number;
+  readonly held: (() => void)[];
+}
+
+/**
+ * Messages between hosts: late, lost, twice, out of order, cut one way, clogged. Whoever needs more sends
+ * again; nothing here is a connection.
+ */
+export class SimNetwork {
+  plan: NetworkPlan = calmNetwork;
+  /** Messages that never arrived, for any reason. */
+  lost = 0;
+  delivered = 0;
+  readonly #world: World;
+  readonly #links = new Map<number, Link>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  send(from: SimHost, to: Address, message: unknown): void {
+    const slash = to.indexOf('/');
+    const target = this.#world.hostNamed(slash < 0 ? to : to.slice(0, slash));
+    const name = slash < 0 ? '' : to.slice(slash + 1);
+    this.transmit(from, target, name, message, () => target.receive(name, message, from.name));
+  }
+
+  /** For drivers that deliver by themselves; `actor` and `message` are what the trace shows. */
+  transmit(from: SimHost, to: SimHost, actor: string, message: unknown, arrive: () => void): void {
+    const link = this.#link(from.index, to.index);
+    const { plan } = this;
+    const { stream } = link;
+    if (link.blocked > 0 || stream.chance(plan.lossPermyriad) || this.#lostByFault(link)) {
+      this.lost += 1;
+      return;
+    }
+    this.#deliver(link, to, actor, message, arrive);
+    if (stream.chance(plan.duplicatePermyriad)) this.#deliver(link, to, actor, message, arrive);
+  }
+
+  /** Every link out of `side`, and unless one-way into it too. */
+  cut(side: readonly number[], oneWay: boolean, by: 1 | -1): void {
+    const inside = new Set(side.map((node) => node % this.#world.nodes.length));
+    for (const from of this.#world.nodes) {
+      for (const to of this.#world.nodes) {
+        const leaves = inside.has(from.index) && !inside.has(to.index);
+        const enters = !inside.has(from.index) && inside.has(to.index);
+        if (leaves || (enters && !oneWay)) this.#link(from.index, to.index).blocked += by;
+      }
+    }
+  }
+
+  clog(from: number, to: number, by: 1 | -1): void {
+    const link = this.#link(from, to);
+    link.clogged += by;
+    if (link.clogged > 0) return;
+    for (const arrive of link.held.splice(0)) arrive();
+  }
+
+  addLoss(from: number, to: number, permyriad: number): void {
+    this.#link(from, to).losses.push(permyriad);
+  }
+
+  removeLoss(from: number, to: number, permyriad: number): void {
+    const { losses } = this.#link(from, to);
+    losses.splice(losses.indexOf(permyriad), 1);
+  }
+
+  #lostByFault(link: Link): boolean {
+    return link.losses.length > 0 && link.stream.chance(Math.max(...link.losses));
+  }
+
+  #deliver(link: Link, to: SimHost, actor: string, message: unknown, arrive: () => void): void {
+    const { plan } = this;
+    const { stream } = link;
+    const world = this.#world;
+    let atUs = world.nowUs + stream.between(plan.latencyMinUs, plan.latencyMaxUs);
+    if (stream.chance(plan.reorderPermyriad)) {
+      atUs += stream.between(0, plan.reorderMaxUs);
+    } else {
+      atUs = Math.max(atUs, link.lastArrivalUs);
+      link.lastArrivalUs = atUs;
+    }
+    const label = actor === '' ? link.name : `${link.name}/${actor}`;
+    const schedule = (whenUs: number): void => {
+      // A late packet reaches whoever runs there by then: a restarted process has to cope.
+      world.schedule(whenUs, 'deliver', label, message, happen, to, ANY_INCARNATION);
+    };
+    const happen = (): void => {
+      if (link.blocked > 0 || !to.up) {
+        this.lost += 1;
+      } else if (link.clogged > 0) {
+        link.held.push(() => schedule(world.nowUs));
+      } else {
+        this.delivered += 1;
+        arrive();
+      }
+    };
+    schedule(atUs);
+  }
+
+  #link(fromIndex: number, toIndex: number): Link {
+    const { nodes } = this.#world;
+    const key = (fromIndex % nodes.length) * nodes.length + (toIndex % nodes.length);
+    let link = this.#links.get(key);
+    if (link === undefined) {
+      const from = this.#world.nodeAt(fromIndex);
+      const to = this.#world.nodeAt(toIndex);
+      const name = `${from.name}>${to.name}`;
+      const stream = this.#world.random(`net/${name}`);
+      const counts = { blocked: 0, clogged: 0, lastArrivalUs: 0 };
+      link = { name, stream, ...counts, losses: [], held: [] };
+      this.#links.set(key, link);
+    }
+    return link;
+  }
+}

@@ -1,0 +1,115 @@
+import { calmDisk, calmNetwork, type Fault, type FaultPlan } from './fault-plan.ts';
+import type { SimHost } from './host.ts';
+import type { World } from './world.ts';
+
+/** Makes a plan happen to a world, and undoes all of it at the end. */
+export class Faults {
+  readonly counts: Record<string, number> = {};
+  readonly #world: World;
+  readonly #plan: FaultPlan;
+  readonly #boot: (host: SimHost) => void;
+  /** How to end each fault that holds now. */
+  readonly #active = new Set<() => void>();
+  #healed = false;
+
+  constructor(world: World, plan: FaultPlan, boot: (host: SimHost) => void) {
+    this.#world = world;
+    this.#plan = plan;
+    this.#boot = boot;
+  }
+
+  start(): void {
+    const world = this.#world;
+    world.network.plan = this.#plan.network;
+    for (const host of world.hosts) host.disk.plan = this.#plan.disk;
+    for (const fault of this.#plan.faults) {
+      world.schedule(world.nowUs + fault.atUs, 'fault', fault.kind, fault, () =>
+        this.#begin(fault),
+      );
+    }
+  }
+
+  /** Everything works from here on: what is down starts, what is cut is joined. */
+  heal(): void {
+    this.#healed = true;
+    this.#world.network.plan = calmNetwork;
+    for (const host of this.#world.hosts) host.disk.plan = calmDisk;
+    for (const end of [...this.#active]) end();
+  }
+
+  #begin(fault: Fault): void {
+    const undo = this.#healed ? null : this.#apply(fault);
+    if (undo === null) return;
+    this.counts[fault.kind] = (this.counts[fault.kind] ?? 0) + 1;
+    const world = this.#world;
+    const end = (): void => {
+      if (this.#active.delete(end)) undo();
+    };
+    this.#active.add(end);
+    world.schedule(world.nowUs + Math.max(1, fault.forUs), 'heal', fault.kind, null, end);
+  }
+
+  /** Returns what ends it, or null when it does not apply now. */
+  #apply(fault: Fault): (() => void) | null {
+    const { network } = this.#world;
+    switch (fault.kind) {
+      case 'crash':
+        return this.#crash(this.#world.hostAt(fault.host));
+      case 'pause':
+        return pause(this.#world.hostAt(fault.host));
+      case 'partition':
+        network.cut(fault.side, fault.oneWay, 1);
+        return () => network.cut(fault.side, fault.oneWay, -1);
+      case 'clog':
+        network.clog(fault.from, fault.to, 1);
+        return () => network.clog(fault.from, fault.to, -1);
+      case 'loss':
+        network.addLoss(fault.from, fault.to, fault.permyriad);
+        return () => network.removeLoss(fault.from, fault.to, fault.permyriad);
+      case 'clock': {
+        const host = this.#world.hostAt(fault.host);
+        host.clock.jumpWall(fault.jumpUs);
+        host.clock.setDrift(fault.driftPpm);
+        return () => host.clock.setDrift(0);
+      }
+      case 'disk-bit-rot':
+        return this.#world.hostAt(fault.host).disk.rot() ? () => {} : null;
+      default:
+        return breakDisk(this.#world.hostAt(fault.host), fault.kind);
+    }
+  }
+
+  #crash(host: SimHost): (() => void) | null {
+    if (!host.up) return null;
+    host.crash();
+    return () => {
+      if (host.up) return;
+      host.restart();
+      this.#boot(host);
+    };
+  }
+}
+
+function pause(host: SimHost): (() => void) | null {
+  if (!host.up || host.paused) return null;
+  const { incarnation } = host;
+  host.pause();
+  return () => {
+    if (host.incarnation === incarnation) host.resume();
+  };
+}
+
+function breakDisk(
+  { disk }: SimHost,
+  kind: 'disk-stall' | 'disk-full' | 'disk-fsync-error',
+): () => void {
+  if (kind === 'disk-stall') {
+    disk.stall(1);
+    return () => disk.stall(-1);
+  }
+  const which = kind === 'disk-full' ? 'full' : 'fsyncFails';
+  disk[which] += 1;
+  return () => {
+    disk[which] -= 1;
+  };
+}
