@@ -23,6 +23,7 @@ const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
     ],
   ],
   ['src/node', ['src/util', 'src/ports']],
+  ['src/raft', ['src/util', 'src/ports', 'src/protocols']],
   ['src/index', ['src/*', '#wire']],
   ['src/agent', ['src/*', '#wire']],
   ['src/cli', ['src/*', 'bench', 'sim', '#wire']],

@@ -143,6 +143,8 @@ export interface AppendReply extends Addressed {
     readonly previousIndex: LogIndex;
     readonly hintIndex: LogIndex;
     readonly hintTerm: Term;
+    /** It lost synced entries to damage: what it acknowledged before does not hold any more. */
+    readonly damaged: boolean;
   } | null;
 }
 
@@ -309,8 +311,16 @@ export type Effect =
   | Send
   | Apply
   | { readonly type: 'restore'; readonly snapshot: Snapshot }
-  /** Cut a snapshot of the state as of exactly `index`: all applies before this are in it. */
-  | { readonly type: 'takeSnapshot'; readonly index: LogIndex }
+  /**
+   * Cut a snapshot of the state as of exactly `index`: all applies before this are in it. Term and
+   * configuration are kept with it, or a restart would not know who the group is.
+   */
+  | {
+      readonly type: 'takeSnapshot';
+      readonly index: LogIndex;
+      readonly term: Term;
+      readonly configuration: Configuration;
+    }
   /** The log up to `throughIndex` may go; the durable snapshot at `snapshotIndex` covers it. */
   | {
       readonly type: 'compact';
@@ -318,8 +328,8 @@ export type Effect =
       readonly throughTerm: Term;
       readonly snapshotIndex: LogIndex;
     }
-  /** Nobody needs this snapshot (or the part received of it) any more. */
-  | { readonly type: 'discardSnapshot'; readonly snapshot: Snapshot }
+  /** Nobody needs this snapshot any more; `received` means only the part got from a leader. */
+  | { readonly type: 'discardSnapshot'; readonly snapshot: Snapshot; readonly received: boolean }
   | {
       readonly type: 'readSnapshot';
       readonly to: ReplicaId;

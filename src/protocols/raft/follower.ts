@@ -1,0 +1,73 @@
+/** What a leader says to its followers: entries, heartbeats, and "take over". */
+import { assert } from '../../util/assert.ts';
+import { commitTo } from './commit.ts';
+import { startElection } from './election.ts';
+import { becomeFollower } from './role.ts';
+import type { ReplicaState } from './state.ts';
+import type { AppendRequest, Heartbeat, ReplicaId, TimeoutNow } from './types.ts';
+
+/** There is one leader per term, so whoever speaks as one in ours is it. */
+export function hearLeader(state: ReplicaState, from: ReplicaId): void {
+  assert(
+    state.role !== 'leader',
+    `one leader in term ${state.term}, but ${from} speaks as one too`,
+  );
+  becomeFollower(state, state.term, from, `follows ${from}`);
+  state.heardUs = state.nowUs;
+  state.postponeElection();
+}
+
+export function appendRequest(state: ReplicaState, message: AppendRequest): void {
+  hearLeader(state, message.from);
+  const { log } = state;
+  const { previousIndex, previousTerm, entries } = message;
+  if (previousIndex < state.commit) {
+    // What is committed is equal everywhere: let the leader go on behind it.
+    return acknowledge(state, message, state.commit);
+  }
+  if (!log.matches(previousIndex, previousTerm)) return refuse(state, message);
+  const known = entries.findIndex(({ index, term }) => !log.matches(index, term));
+  const news = known < 0 ? [] : entries.slice(known);
+  const first = news[0];
+  if (first !== undefined) {
+    if (first.index <= log.lastIndex) state.truncate(first.index);
+    state.append(news);
+  }
+  const lastIndex = previousIndex + entries.length;
+  acknowledge(state, message, lastIndex);
+  commitTo(state, Math.min(message.commit, lastIndex));
+}
+
+/** Says only what is durable: at once, or when the write that makes it so is done. */
+function acknowledge(state: ReplicaState, message: AppendRequest, matchIndex: number): void {
+  const { from: to, round } = message;
+  const isStable = matchIndex <= state.log.stableIndex;
+  if (state.damagedIndex !== null && matchIndex >= state.damagedIndex) state.damagedIndex = null;
+  state.send(
+    { type: 'appendReply', to, term: state.term, round, matchIndex, refused: null },
+    isStable ? 'term' : 'all',
+  );
+}
+
+function refuse(state: ReplicaState, message: AppendRequest): void {
+  const { from: to, round, previousIndex, previousTerm } = message;
+  const hint = state.log.agreement(previousIndex, previousTerm);
+  const damaged = state.damagedIndex !== null;
+  const refused = { previousIndex, hintIndex: hint.index, hintTerm: hint.term, damaged };
+  state.send(
+    { type: 'appendReply', to, term: state.term, round, matchIndex: null, refused },
+    'term',
+  );
+}
+
+export function heartbeat(state: ReplicaState, message: Heartbeat): void {
+  hearLeader(state, message.from);
+  const { from: to, round } = message;
+  state.send({ type: 'heartbeatReply', to, term: state.term, round }, 'term');
+  commitTo(state, Math.min(message.commit, state.log.lastIndex));
+}
+
+export function timeoutNow(state: ReplicaState, message: TimeoutNow): void {
+  if (state.leader !== message.from) return;
+  startElection(state, true);
+}
