@@ -229,7 +229,12 @@ export class MigrationWorld {
         return later('opens', () => this.stepSource({ type: 'opened', outcome: succeeded(null) }));
       case 'round':
         return later('round', () =>
-          this.stepSource({ type: 'roundDone', outcome: succeeded(report), dirtyBytesPerSec: 0 }),
+          this.stepSource({
+            type: 'roundDone',
+            outcome: succeeded(report),
+            dirtyBytesPerSec: 0,
+            maxBytesPerSec: 0,
+          }),
         );
       case 'stopAndCopy':
         return later('stops and copies', () => {

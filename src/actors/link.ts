@@ -7,13 +7,13 @@
  * Whatever goes wrong in any of them leads back to waiting, with everything of that session closed.
  */
 import type { dwcp } from '#wire';
-import type { RandomStream } from '../ports/random.ts';
 import type { ControlChannel, ControlEvent } from '../ports/transport.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
 import { LinkHandshake } from '../protocols/link/handshake.ts';
 import { hmacSha256 } from '../system/hmac.ts';
 import { DwcpError } from '../util/errors.ts';
-import { backoffUs } from './backoff.ts';
+import { LinkDialler } from './link-dialler.ts';
+import { deaf, lost, unreachedBulk, unreachedByPeer } from './link-errors.ts';
 import type { LinkContext, LinkMessage, StreamJoin } from './link-messages.ts';
 import { LinkReports } from './link-reports.ts';
 import { LinkSession } from './link-session.ts';
@@ -62,12 +62,10 @@ class Link {
   readonly #options: LinkOptions;
   readonly #peer: string;
   readonly #dials: boolean;
-  readonly #random: RandomStream;
+  readonly #dialler: LinkDialler;
   readonly #reports: LinkReports;
   #session: LinkSession | null = null;
   #sessions = 0;
-  #dialling = false;
-  #failures = 0;
   #lastPeerIncarnation: Uint8Array | null = null;
   #reportedFailure: string | null = null;
   #reportedTrouble: string | null = null;
@@ -78,7 +76,7 @@ class Link {
     this.#options = options;
     this.#peer = peer.id;
     this.#dials = links.nodeId < peer.id;
-    this.#random = links.random.stream(`link-${peer.id}`);
+    this.#dialler = new LinkDialler(links, peer);
     this.#reports = new LinkReports(links.report);
   }
 
@@ -104,7 +102,7 @@ class Link {
       case 'dial':
         return this.#dial(context);
       case 'dialled':
-        this.#dialling = false;
+        this.#dialler.answered();
         if (message.outcome.ok) return this.#open(message.outcome.value, context);
         return this.#fail(message.outcome.error, context);
       case 'accepted':
@@ -140,19 +138,10 @@ class Link {
   // ---- opening ------------------------------------------------------------------------------------
 
   #dial(context: LinkContext): void {
-    if (this.#dialling || this.#session !== null) return;
+    if (this.#session !== null) return;
     // A node that does not take our reports would only be flooded with more of them.
-    if (this.#reports.waiting > 0) return this.#dialLater(context);
-    this.#dialling = true;
-    const done = context.completion<ControlChannel>((outcome) => ({ type: 'dialled', outcome }));
-    const { links, peer } = this.#options;
-    context.effect(() => links.control.dial(peer.address, peer.id, done));
-  }
-
-  #dialLater(context: LinkContext): void {
-    const atUs = context.nowUs() + backoffUs(this.#failures, this.#random);
-    this.#failures += 1;
-    context.setTimer('dial', atUs, { type: 'dial' });
+    if (this.#reports.waiting > 0) this.#dialler.later(context);
+    else this.#dialler.dial(context);
   }
 
   #accept(channel: ControlChannel, context: LinkContext): void {
@@ -251,7 +240,7 @@ class Link {
     if (session.isUp || session.established === null) return;
     const { agreement, bulk } = session.established;
     session.isUp = true;
-    this.#failures = 0;
+    this.#dialler.succeeded();
     this.#reportedFailure = null;
     this.#reportedTrouble = null;
     this.#lastPeerIncarnation = agreement.peerIncarnation;
@@ -358,33 +347,6 @@ class Link {
       this.#reportedFailure = error.code;
       this.#reports.tell({ type: 'linkDown', peer: this.#peer, error }, context);
     }
-    if (this.#dials) this.#dialLater(context);
+    if (this.#dials) this.#dialler.later(context);
   }
-}
-
-/** We dial the streams and none comes to stand. */
-function unreachedBulk(peer: string, port: number, why: DwcpError | null): DwcpError {
-  const reason = why === null ? 'no answer' : `${why.message}${why.errno ? ` (${why.errno})` : ''}`;
-  const what = `${peer} answers, but no bulk stream to its port ${port} stands: ${reason}`;
-  return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', what, {
-    hint: `Let this host through to TCP port ${port} of ${peer}; its configuration can fix the port with bulkPort.`,
-  });
-}
-
-/** The peer dials the streams and none arrives. */
-function unreachedByPeer(peer: string, port: number): DwcpError {
-  const what = `${peer} is connected, but no bulk stream of it arrived at our port ${port}`;
-  return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', what, {
-    hint: `Let ${peer} through to TCP port ${port} of this host; bulkPort in the configuration fixes the port.`,
-  });
-}
-
-function deaf(peer: string): DwcpError {
-  return lost(peer, 'it does not read its control channel');
-}
-
-function lost(peer: string, why: string): DwcpError {
-  return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', `lost ${peer}: ${why}`, {
-    hint: 'It is dialled again by itself; check the peer if this lasts.',
-  });
 }

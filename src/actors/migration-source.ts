@@ -43,6 +43,8 @@ export interface SourceSessionOptions {
   readonly link: SessionLink | null;
   readonly storage: Storage;
   readonly restored: { readonly claimedBy: string | null } | null;
+  /** Bytes per second that the link lets through right now; 0 is unlimited. */
+  readonly maxBandwidth: () => number;
   readonly log: SessionLog;
   readonly publish: (status: SessionStatus) => void;
   /** Called once, also when the session could not do what it wanted. */
@@ -120,7 +122,9 @@ export class SourceSession {
         this.#sampleTransfer(context);
         const { dirtyBytesPerSec } = this.#transfer;
         const { outcome } = message;
-        return this.#step({ type: 'roundDone', outcome, dirtyBytesPerSec }, context);
+        const maxBytesPerSec = this.#options.maxBandwidth();
+        const input = { type: 'roundDone', outcome, dirtyBytesPerSec, maxBytesPerSec } as const;
+        return this.#step(input, context);
       }
       case 'cancel':
         return this.#cancel(message.done, context);

@@ -85,6 +85,7 @@ export class SessionTable {
       ...spec,
       from: id,
       link: this.#links.get(spec.to),
+      maxBandwidth: () => this.#limitTo(spec.to),
       storage,
       log: this.#log(migrationId),
       publish: (status) => this.#publish(status, spec.to),
@@ -174,8 +175,12 @@ export class SessionTable {
   /** The side that sends is the one that is limited. */
   #publish(status: SessionStatus, to: string | null): void {
     const { view } = this.#options;
-    const maxBandwidth = to === null ? 0 : (view.bandwidth.get(to) ?? 0);
+    const maxBandwidth = to === null ? 0 : this.#limitTo(to);
     view.publish({ ...status, maxBandwidth });
+  }
+
+  #limitTo(peer: string): number {
+    return this.#options.view.bandwidth.get(peer) ?? 0;
   }
 
   #log(migrationId: string): SessionLog {

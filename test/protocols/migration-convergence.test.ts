@@ -14,6 +14,7 @@ const BASE: ConvergenceInput = {
   remainingBytes: 100 * MB,
   previousRemainingBytes: 0,
   dirtyBytesPerSec: 100 * MB,
+  maxBytesPerSec: 0,
   maxDowntimeMs: 300,
   stalledRounds: 0,
   stopped: false,
@@ -25,6 +26,14 @@ describe('the convergence decision', () => {
     assert.equal(decision.action, 'round');
     assert.equal(decision.predictedDowntimeMs, 500);
     assert.match(decision.reason, /500 MB left would need 500 ms, allowed are 300 ms/);
+  });
+
+  it('counts with the limit of the link, not with what the round reached before it was set', () => {
+    const limited = decideConvergence({ ...BASE, maxBytesPerSec: 200 * MB });
+    assert.equal(limited.action, 'round');
+    assert.equal(limited.predictedDowntimeMs, 500);
+    const roomy = decideConvergence({ ...BASE, maxBytesPerSec: 5000 * MB });
+    assert.equal(roomy.predictedDowntimeMs, 100);
   });
 
   it('polishes below the limit while a round still pays, then stops', () => {

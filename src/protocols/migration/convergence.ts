@@ -10,6 +10,8 @@ export interface ConvergenceInput {
   readonly remainingBytes: number;
   readonly previousRemainingBytes: number;
   readonly dirtyBytesPerSec: number;
+  /** What the link lets through from now on, whatever the round reached; 0 is unlimited. */
+  readonly maxBytesPerSec: number;
   readonly maxDowntimeMs: number;
   readonly stalledRounds: number;
   /** The hypervisor stopped the guest by itself: there is nothing left to decide. */
@@ -92,7 +94,9 @@ export function decideConvergence(input: ConvergenceInput): ConvergenceDecision 
 
 function measuredRate(input: ConvergenceInput): number {
   if (input.elapsedUs <= 0 || input.sentBytes <= 0) return 1;
-  return Math.max(1, (input.sentBytes / input.elapsedUs) * 1e6);
+  const measured = (input.sentBytes / input.elapsedUs) * 1e6;
+  const allowed = input.maxBytesPerSec === 0 ? measured : input.maxBytesPerSec;
+  return Math.max(1, Math.min(measured, allowed));
 }
 
 function estimate(remaining: number, rate: number, dirty: number): EtaInterval | null {

@@ -105,7 +105,7 @@ function take(state: SourceState, input: SourceInput): void {
     case 'opened':
       return opened(state, input.outcome);
     case 'roundDone':
-      return roundDone(state, input.outcome, input.dirtyBytesPerSec);
+      return roundDone(state, input);
     case 'copied':
       return copied(state, input.outcome);
     case 'done':

@@ -9,6 +9,7 @@ import { type ConvergenceDecision, decideConvergence } from '../convergence.ts';
 import { abort, abortNow } from './abort.ts';
 import { fence } from './fence.ts';
 import { type SourceState, unreachablePeer } from './state.ts';
+import type { SourceInput } from './types.ts';
 import { startStrictVerification } from './verification.ts';
 
 const PREPARE_TIMEOUT_US = 60_000_000;
@@ -40,12 +41,9 @@ export function opened(state: SourceState, outcome: Outcome<OutgoingMigration | 
   nextRound(state);
 }
 
-export function roundDone(
-  state: SourceState,
-  outcome: Outcome<RoundReport>,
-  dirtyBytesPerSec: number,
-): void {
+export function roundDone(state: SourceState, input: SourceInput & { type: 'roundDone' }): void {
   if (state.phase !== 'precopy') return;
+  const { outcome, dirtyBytesPerSec, maxBytesPerSec } = input;
   state.busy = null;
   if (!outcome.ok) return abort(state, outcome.error, true);
   const { terms } = state.options;
@@ -58,6 +56,7 @@ export function roundDone(
     remainingBytes,
     previousRemainingBytes: state.remainingBytes,
     dirtyBytesPerSec,
+    maxBytesPerSec,
     maxDowntimeMs: terms.maxDowntimeMs,
     stalledRounds: state.stalledRounds,
     stopped,

@@ -60,6 +60,8 @@ export type SourceInput =
       readonly type: 'roundDone';
       readonly outcome: Outcome<RoundReport>;
       readonly dirtyBytesPerSec: number;
+      /** What the link lets through right now; 0 is unlimited. */
+      readonly maxBytesPerSec: number;
     }
   | { readonly type: 'copied'; readonly outcome: Outcome<RoundReport> }
   | {
