@@ -196,8 +196,9 @@ export class LinkStreams {
     const { links, peer, session, bulk } = this.#options;
     this.#spawned += 1;
     const lane = this.#spawned;
+    const name = `stream-${session}-${lane}`;
     return {
-      name: `stream-${session}-${lane}`,
+      name,
       peer: peer.id,
       link: bulk,
       telemetry: links.telemetry ?? null,
@@ -206,6 +207,9 @@ export class LinkStreams {
       },
       onTrouble: (error): void => {
         context.self.tell({ type: 'streamTrouble', session, error });
+      },
+      onLost: ({ code, errno, message }): void => {
+        links.log?.({ peer: peer.id, stream: name, code, errno }, message);
       },
     };
   }

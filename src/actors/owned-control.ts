@@ -4,8 +4,9 @@ import type {
   ControlListener,
   ControlTransport,
   HostPort,
+  RefusedConnections,
 } from '../ports/transport.ts';
-import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
+import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
 
 /**
  * Knows every channel and listener that was opened through it, so that stopping leaves none behind:
@@ -24,12 +25,13 @@ export class OwnedControl implements ControlTransport {
     address: HostPort,
     onChannel: (channel: ControlChannel) => void,
     done: Completion<ControlListener>,
+    onRefused?: (refused: RefusedConnections) => void,
   ): void {
     const accept = (channel: ControlChannel): void => {
       if (this.#closed) channel.close();
       else onChannel(this.#own(channel));
     };
-    this.#inner.listen(address, accept, (outcome) => {
+    const opened = (outcome: Outcome<ControlListener>): void => {
       if (outcome.ok && this.#closed) {
         outcome.value.close();
         done(failed(stopped()));
@@ -37,7 +39,8 @@ export class OwnedControl implements ControlTransport {
       }
       if (outcome.ok) this.#open.add(outcome.value);
       done(outcome);
-    });
+    };
+    this.#inner.listen(address, accept, opened, onRefused);
   }
 
   dial(address: HostPort, expectedPeer: string, done: Completion<ControlChannel>): void {

@@ -25,6 +25,8 @@ export interface StreamOptions {
   readonly onJoined: (stream: number) => void;
   /** It could not be made to stand; it is tried again. */
   readonly onTrouble: (error: DwcpError) => void;
+  /** It carried chunks and ended with an error; the others carry on with what it had on its way. */
+  readonly onLost: (error: DwcpError) => void;
 }
 
 export interface DialledStreamOptions extends StreamOptions {
@@ -137,6 +139,7 @@ class DialledStream {
         return;
       }
       case 'closed':
+        lost(event, this.#joined, this.#options, context);
         this.#retry(context, this.#joined ? null : event.error);
         return;
     }
@@ -175,13 +178,25 @@ export function acceptedStream(
       return inbox.stream;
     },
     behavior: (stream, message, context) => {
-      const lost = message.type === 'event' && message.event.type === 'closed';
+      const isLost = message.type === 'event' && message.event.type === 'closed';
+      if (message.type === 'event') lost(message.event, true, options, context);
       const alive = message.type !== 'sample' || sample(stream, options, context);
-      if (lost || !alive) context.stop(context.self);
+      if (isLost || !alive) context.stop(context.self);
       return stream;
     },
     onStop: (stream) => stream.close(),
   };
+}
+
+function lost(
+  event: BulkStreamEvent,
+  joined: boolean,
+  options: StreamOptions,
+  context: ActorContext<StreamMessage>,
+): void {
+  if (!joined || event.type !== 'closed' || event.error === null) return;
+  const { error } = event;
+  context.effect(() => options.onLost(error));
 }
 
 /** False when the kernel says that the connection is gone. */

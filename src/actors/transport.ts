@@ -4,6 +4,7 @@ import type {
   BulkStreamEvent,
   ControlChannel,
   ControlListener,
+  RefusedConnections,
 } from '../ports/transport.ts';
 import { claimedNode } from '../protocols/link/stream-join.ts';
 import type { Outcome } from '../util/errors.ts';
@@ -62,9 +63,10 @@ class Transport {
   start(context: Context): void {
     const { bulk, bulkListen, control, controlListen, onListening } = this.#options;
     const tellStream = context.listener<BulkStream>((stream) => ({ type: 'stream', stream }));
-    const opened = bulk.listen(bulkListen, (stream) => {
+    const onStream = (stream: BulkStream): void => {
       if (tellStream(stream) !== 'accepted') stream.close();
-    });
+    };
+    const opened = bulk.listen(bulkListen, onStream, (refused) => this.#log('bulk', refused));
     if (!opened.ok) {
       context.effect(() => onListening(opened));
       context.stop(context.self);
@@ -78,7 +80,13 @@ class Transport {
     const onChannel = (channel: ControlChannel): void => {
       if (tellChannel(channel) !== 'accepted') channel.close();
     };
-    context.effect(() => control.listen(controlListen, onChannel, done));
+    const onRefused = (refused: RefusedConnections): void => this.#log('control', refused);
+    context.effect(() => control.listen(controlListen, onChannel, done, onRefused));
+  }
+
+  #log(listener: string, { count, error }: RefusedConnections): void {
+    const { code, errno, message } = error;
+    this.#options.log?.({ listener, count, code, errno }, `refused: ${message}`);
   }
 
   close(): void {

@@ -12,11 +12,15 @@ import type { PageSet, Region } from './memory.ts';
 // ---- control ------------------------------------------------------------------------------------
 
 export interface ControlTransport {
-  /** Opens the listening socket; every accepted and authenticated channel arrives as `onChannel`. */
+  /**
+   * Opens the listening socket; every accepted and authenticated channel arrives as `onChannel`, every
+   * connection that never became one as `onRefused`.
+   */
   listen(
     address: HostPort,
     onChannel: (channel: ControlChannel) => void,
     done: Completion<ControlListener>,
+    onRefused?: (refused: RefusedConnections) => void,
   ): void;
   /** `expectedPeer` is the node id the certificate must carry. */
   dial(address: HostPort, expectedPeer: string, done: Completion<ControlChannel>): void;

@@ -13,10 +13,12 @@ import type {
   ControlListener,
   ControlTransport,
   HostPort,
+  RefusedConnections,
 } from '../ports/transport.ts';
 import { assert } from '../util/assert.ts';
-import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
+import { type Completion, DwcpError, type ErrorCode, failed, succeeded } from '../util/errors.ts';
 import { encodeFrame, FrameDecoder } from './frame-decoder.ts';
+import { Refusals } from './refusals.ts';
 
 export interface TlsControlOptions {
   readonly identity: NodeIdentity;
@@ -52,7 +54,8 @@ export function createTlsControlTransport(options: TlsControlOptions): ControlTr
     rejectUnauthorized: true,
   } as const;
   return {
-    listen: (address, onChannel, done) => listen(credentials, limits, address, onChannel, done),
+    listen: (address, onChannel, done, onRefused = () => {}) =>
+      listen({ credentials, limits, address, onChannel, onRefused, done }),
     dial: (address, expectedPeer, done) => dial(credentials, limits, address, expectedPeer, done),
   };
 }
@@ -73,32 +76,54 @@ interface Credentials {
   readonly rejectUnauthorized: true;
 }
 
-function listen(
-  credentials: Credentials,
-  limits: Limits,
-  address: HostPort,
-  onChannel: (channel: ControlChannel) => void,
-  done: Completion<ControlListener>,
-): void {
+interface ListenOptions {
+  readonly credentials: Credentials;
+  readonly limits: Limits;
+  readonly address: HostPort;
+  readonly onChannel: (channel: ControlChannel) => void;
+  readonly onRefused: (refused: RefusedConnections) => void;
+  readonly done: Completion<ControlListener>;
+}
+
+function listen(options: ListenOptions): void {
+  const { credentials, limits, address, onChannel, done } = options;
   const { handshakeTimeoutMs: handshakeTimeout } = limits;
+  const refusals = new Refusals(options.onRefused);
   const server = createServer({ ...credentials, requestCert: true, handshakeTimeout });
   const pending = new Map<string, Socket>();
   server.on('connection', (socket: Socket) => {
     const name = remoteOf(socket);
-    if (pending.size >= limits.maxPendingHandshakes) {
-      socket.destroy();
-      return;
+    const [oldest] = pending.size < limits.maxPendingHandshakes ? [] : pending;
+    if (oldest !== undefined) {
+      // It had the most time; refusing the new one would lock everybody out instead.
+      pending.delete(oldest[0]);
+      oldest[1].destroy();
+      refusals.add(refusedError('ERR_DWCP_LIMIT', oldest[0], 'too many handshakes at one time'));
     }
     pending.set(name, socket);
-    socket.once('close', () => pending.delete(name));
+    socket.once('close', () => {
+      if (pending.get(name) !== socket) return;
+      pending.delete(name);
+      refusals.add(refusedError('ERR_DWCP_PEER_UNREACHABLE', name, 'it left in its handshake'));
+    });
   });
-  // A refused stranger is the normal case on an open port: nothing to do but forget it.
-  server.on('tlsClientError', (_error, socket) => socket.destroy());
+  server.on('tlsClientError', (cause: NodeJS.ErrnoException, socket) => {
+    const name = remoteOf(socket);
+    // One that was pushed out is told already, one that left is told by its close.
+    const isNews = cause.code !== 'ECONNRESET' && pending.delete(name);
+    if (isNews) refusals.add(handshakeError(name, cause));
+    socket.destroy();
+  });
   server.on('secureConnection', (socket) => {
-    pending.delete(remoteOf(socket));
+    const name = remoteOf(socket);
+    pending.delete(name);
     const peer = peerOf(socket);
-    if (peer === null) socket.destroy();
-    else onChannel(new TlsChannel(socket, peer, limits));
+    if (peer !== null) {
+      onChannel(new TlsChannel(socket, peer, limits));
+      return;
+    }
+    socket.destroy();
+    refusals.add(refusedError('ERR_DWCP_IDENTITY', name, 'its certificate names no node'));
   });
   const onError = (cause: NodeJS.ErrnoException): void => {
     done(failed(listenError(address, cause)));
@@ -116,6 +141,7 @@ function listen(
         close: () => {
           server.close();
           for (const socket of pending.values()) socket.destroy();
+          pending.clear();
         },
       }),
     );
@@ -269,6 +295,19 @@ function dialError(address: HostPort, cause: NodeJS.ErrnoException): DwcpError {
     `${address.host}:${address.port} was refused: ${cause.message}`,
     { hint: 'Both nodes need certificates of one authority; see "dwcp keys issue".', cause },
   );
+}
+
+function handshakeError(from: string, cause: NodeJS.ErrnoException): DwcpError {
+  if (cause.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') {
+    return refusedError('ERR_DWCP_TIMEOUT', from, 'no handshake in time');
+  }
+  const isStranger = /CERT|ISSUER|SIGN/i.test(`${cause.code} ${cause.message}`);
+  const code = isStranger ? 'ERR_DWCP_IDENTITY' : 'ERR_DWCP_PROTOCOL';
+  return refusedError(code, from, cause.message);
+}
+
+function refusedError(code: ErrorCode, from: string, why: string): DwcpError {
+  return new DwcpError(code, `control connection from ${from}: ${why}`);
 }
 
 function unreachable(address: HostPort, cause: NodeJS.ErrnoException): DwcpError {
