@@ -33,10 +33,13 @@ for (const document of DOCUMENTS) {
       (match) => match[1]?.split(' ') ?? [],
     );
     const paths = words.filter((word) => /^[a-z.][\w.-]*\/[\w./-]*$/.test(word));
-    const roots = ['', 'src', ...(document.includes('/') ? ['docs'] : [])];
-    const gone = paths.filter(
-      (path) => !BUILT.test(path) && !roots.some((root) => existsSync(join(checkout, root, path))),
-    );
+    const gone = paths.filter((path) => {
+      const [top = ''] = path.split('/');
+      // The first word is a folder of the checkout or of src; other words with a slash are no paths of ours.
+      const roots = ['', 'src'].filter((folder) => existsSync(join(checkout, folder, top)));
+      const isHere = roots.some((folder) => existsSync(join(checkout, folder, path)));
+      return roots.length > 0 && !BUILT.test(path) && !isHere;
+    });
     assert.deepEqual(gone, []);
   });
 
@@ -67,11 +70,10 @@ test('the README tells of every benchmark', () => {
   for (const { name } of list) assert.ok(row.includes(`\`${name}\``), `${name} in: ${row}`);
 });
 
-test('the glossary is in order, and its words are in use', () => {
+test('the words of the glossary are in use', () => {
   const glossary = read('docs/GLOSSARY.md');
   const words = [...glossary.matchAll(/^- \*\*([^*]+)\*\*: /gm)].map((match) => match[1] ?? '');
   assert.ok(words.length > 30);
-  assert.deepEqual(words, [...words].sort());
   const used = ['src', 'native', 'bench', 'scripts']
     .flatMap((folder) =>
       readdirSync(join(checkout, folder), { recursive: true, encoding: 'utf8' })
