@@ -30,6 +30,7 @@ import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
 import { type NodeMessage, nodeActor } from './node.ts';
 import type { CpuBudget } from './node-governor.ts';
+import { checkBandwidth, checkNodeOptions } from './node-limits.ts';
 import { type Hypervisors, recover } from './node-recovery.ts';
 import { NodeView } from './node-view.ts';
 import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
@@ -57,8 +58,7 @@ export async function startNodeFrom(
   parts: NodeParts,
 ): Promise<DwcpNode> {
   const { logger } = options;
-  const identity = loadNode(options.identity);
-  const storage = await parts.openStorage(options.dataDir);
+  const { identity, storage } = await openNode(options, parts);
   const onFatal = options.onFatal;
   const host = createNactHost({
     clock: parts.clock,
@@ -113,6 +113,21 @@ export async function startNodeFrom(
   }
 }
 
+/** What can be wrong before anything runs: nothing is left behind then. */
+async function openNode(
+  options: StartNodeOptions,
+  parts: NodeParts,
+): Promise<{ readonly identity: NodeIdentity; readonly storage: NodeStorage }> {
+  try {
+    checkNodeOptions(options);
+    const identity = loadNode(options.identity);
+    return { identity, storage: await parts.openStorage(options.dataDir) };
+  } catch (error) {
+    parts.bulk.close();
+    throw error;
+  }
+}
+
 interface Running {
   readonly host: ActorHost;
   readonly storage: NodeStorage;
@@ -159,14 +174,10 @@ class RunningNode implements DwcpNode {
     const transferId = Number.parseInt(hex, 16);
     const { view } = this.#running;
     const progress$: Observable<MigrationProgress> = view.progressOf(migrationId).asObservable();
-    const done = this.#ask<MigrationReceipt>((answer) => ({
-      type: 'migrate',
-      guestName,
-      migrationId,
-      transferId,
-      options,
-      done: answer,
-    }));
+    const done = this.#ask<MigrationReceipt>((answer) => {
+      checkBandwidth(options.maxBandwidth ?? 0);
+      return { type: 'migrate', guestName, migrationId, transferId, options, done: answer };
+    });
     // A refusal has no session to complete the stream; a caller who only watches must not hang.
     done.catch(() => view.complete(migrationId));
     return {
@@ -190,13 +201,15 @@ class RunningNode implements DwcpNode {
   }
 
   setMaxBandwidth(peer: string, bytesPerSec: number): void {
+    checkBandwidth(bytesPerSec);
     this.#running.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
   }
 
   setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void> {
-    return this.#ask<void>((done) => ({
-      ...{ type: 'setMigrationBandwidth', migrationId, bytesPerSec, done },
-    }));
+    return this.#ask<void>((done) => {
+      checkBandwidth(bytesPerSec);
+      return { type: 'setMigrationBandwidth', migrationId, bytesPerSec, done };
+    });
   }
 
   stop(): Promise<void> {

@@ -18,6 +18,9 @@ test('wrong usage exits 2 and prints a coded error to stderr only', () => {
     ['demo', '--guest', 'x'],
     ['status'],
     ['vm', 'claim', 'v'],
+    ['limit', '--max-bandwidth', '1MiB/s'],
+    ['limit', 'm1'],
+    ['limit', 'm1', '--max-bandwidth', 'quick'],
   ]) {
     const result = dwcp(...args);
     assert.equal(result.status, 2, `dwcp ${args.join(' ')}: ${result.stderr}`);

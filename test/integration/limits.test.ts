@@ -100,6 +100,10 @@ test('a migration keeps to its limit, one more than allowed is refused, and a li
   assert.ok(receipts.every(({ verified }) => verified === true));
   assert.equal(await limitOfLink(), 0, 'limits end with their migrations');
   await assert.rejects(a.limitMigration(id, 1), { code: 'ERR_DWCP_MIGRATION_UNKNOWN' });
+  // Fits the message, not the bucket: refused, and the agent lives.
+  await assert.rejects(a.limitMigration(id, 2 ** 60), { code: 'ERR_DWCP_USAGE' });
+  await assert.rejects(a.setMaxBandwidth('b', 2 ** 60), { code: 'ERR_DWCP_USAGE' });
+  await assert.rejects(move('vm3', 2 ** 60).done, { code: 'ERR_DWCP_USAGE' });
 });
 
 test('a limit can be lowered while a migration runs, and only where it sends', async () => {
