@@ -57,17 +57,24 @@ export async function moveMemoryGuest(
   // No zero pages: they cost nothing on the wire and would flatter the figures.
   const { memoryBytes, dirtyBytesPerSec } = cell;
   await source.startGuest('memory', name, { memoryBytes, dirtyBytesPerSec, zeroShare: 0 });
+  try {
+    return await moveStarted(cluster, name);
+  } finally {
+    await removeGuest(cluster, name);
+  }
+}
+
+async function moveStarted(cluster: DemoCluster, name: string): Promise<MemoryMove> {
   const atSource = await GuestProbe.open(dataDir(cluster, 'a'), name);
   try {
     const before = await atSource.rateOver(SETTLE_MS);
     await atSource.resetGap();
-    const move = await watchedMigration(cluster, name, atSource);
+    const { receipt, movedMs, during } = await watchedMigration(cluster, name, atSource);
     const atTarget = await GuestProbe.open(dataDir(cluster, 'b'), name);
     try {
       const after = await atTarget.rateOver(SETTLE_MS);
       const { longestGapUs, invariantHeld } = await atTarget.report();
       assert(invariantHeld, 'the guest arrived with its accounts in order');
-      const { receipt, movedMs, during } = move;
       return {
         downtimeMs: longestGapUs / 1000,
         movedMs,
@@ -77,14 +84,8 @@ export async function moveMemoryGuest(
         dirtyBytesPerSec: { before, during, after },
       };
     } finally {
-      atTarget.quit();
-      await gone(cluster, 'b', name);
       atTarget.close();
     }
-  } catch (error) {
-    atSource.quit();
-    await gone(cluster, 'a', name);
-    throw error;
   } finally {
     atSource.close();
   }
@@ -112,12 +113,22 @@ async function watchedMigration(
   }
 }
 
-/** The next guest needs the memory of this one. */
-async function gone(cluster: DemoCluster, node: string, name: string): Promise<void> {
-  await until(`guest "${name}" did not leave ${node}`, async () => {
-    const guests = await clientOf(cluster, node).guests();
-    return !guests.some((guest) => guest.name === name);
+/** Wherever it is: the next guest needs its memory. */
+async function removeGuest(cluster: DemoCluster, name: string): Promise<void> {
+  await until(`guest "${name}" did not leave`, async () => {
+    const all = await Promise.all(['a', 'b'].map((node) => clientOf(cluster, node).guests()));
+    const left = all.flat().filter((guest) => guest.name === name);
+    for (const { pid } of left) endProcess(pid);
+    return left.length === 0;
   });
+}
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended, and its agent will notice.
+  }
 }
 
 async function linked(cluster: DemoCluster): Promise<void> {

@@ -63,11 +63,6 @@ export class GuestProbe {
     return durationMs === 0 ? 0 : (bytes * 1000) / durationMs;
   }
 
-  /** Ends the guest's process. */
-  quit(): void {
-    this.#ask('quit', acknowledgedSchema).catch(() => {}); // it leaves without an answer
-  }
-
   close(): void {
     this.#control.close();
   }

@@ -52,7 +52,7 @@ export async function qemuResults(options: BenchRunOptions): Promise<BenchResult
     const link = await onShapedLink(LINK_BITS_PER_SEC, ({ addresses, enter }) =>
       runCourse({
         ...common,
-        ...{ name: `${guest}, link of 1 Gbit/s`, isJudged: true },
+        ...{ name: `${guest}, link of 1 Gbit/s`, isJudged: !options.quick },
         ...{ repetitions: options.quick ? 1 : 5, contenders: [OURS, ...rivals] },
         ...{ enterA: enter.a, addressA: addresses.a },
         hosts: { addressB: addresses.b, enterB: enter.b },

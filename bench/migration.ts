@@ -24,6 +24,8 @@ const GIB = 2 ** 30;
 const TOTAL_SHARE_MAX = 1.3;
 /** A starved or failed run is made up for this often. */
 const MAKE_UP_RUNS_MAX = 3;
+/** On a slow machine cells without a target are repeated no more once this much time has passed. */
+const SIDE_CELLS_UNTIL_MS = 6 * 60_000;
 
 interface PlannedCell extends MemoryCell {
   readonly repetitions: number;
@@ -35,7 +37,7 @@ interface CellRuns {
   readonly cell: PlannedCell;
   readonly counted: { readonly move: MemoryMove; readonly floors: Floors }[];
   starved: number;
-  failed: number;
+  readonly errors: DwcpError[];
 }
 
 export const migrationBench: Bench = {
@@ -46,13 +48,15 @@ export const migrationBench: Bench = {
 
 async function runMigrationBench(options: BenchRunOptions): Promise<BenchDocument> {
   const cells = plannedCells(options.quick);
-  const runs = cells.map((cell): CellRuns => ({ cell, counted: [], starved: 0, failed: 0 }));
+  const runs = cells.map((cell): CellRuns => ({ cell, counted: [], starved: 0, errors: [] }));
   const floors: Floors[] = [];
+  const startedAt = performance.now();
   await withCluster(async (cluster) => {
     let serial = 0;
     const rounds = Math.max(...cells.map((cell) => cell.repetitions)) + MAKE_UP_RUNS_MAX;
     for (let round = 0; round < rounds; round += 1) {
-      const due = runs.filter((each) => isDue(each, round));
+      const isLate = performance.now() - startedAt > SIDE_CELLS_UNTIL_MS;
+      const due = runs.filter((each) => isDue(each, round, isLate));
       if (due.length === 0) break;
       const measured = await measureFloors(options.quick ? 16 * MIB : GIB);
       floors.push(measured);
@@ -63,6 +67,9 @@ async function runMigrationBench(options: BenchRunOptions): Promise<BenchDocumen
       }
     }
   });
+  // Some cells may write faster than the link carries; that none arrives is a fault of ours.
+  const [error] = runs.flatMap((each) => each.errors);
+  if (error !== undefined && runs.every((each) => each.counted.length === 0)) throw error;
   const vm = await qemuResults(options);
   const results = [...floorResults(floors), ...runs.flatMap(cellResults), ...vm];
   for (const line of verdicts(results)) options.onProgress(line);
@@ -80,7 +87,7 @@ function plannedCells(quick: boolean): PlannedCell[] {
   return [
     ...rates.map((rate) => ({
       ...{ memoryBytes: GIB, dirtyBytesPerSec: rate * MIB },
-      ...(rate === 200 ? { repetitions: 5, downtimeMsMax: 60 } : { repetitions: 3, ...none }),
+      ...(rate === 200 ? { repetitions: 5, downtimeMsMax: 60 } : { repetitions: 2, ...none }),
     })),
     ...rates.map((rate) => ({
       ...{ memoryBytes: 4 * GIB, dirtyBytesPerSec: rate * MIB },
@@ -90,8 +97,9 @@ function plannedCells(quick: boolean): PlannedCell[] {
 }
 
 /** Interleaved by rounds over the cells; what did not count is made up for in later rounds. */
-function isDue(runs: CellRuns, round: number): boolean {
-  const { repetitions } = runs.cell;
+function isDue(runs: CellRuns, round: number, isLate: boolean): boolean {
+  const { repetitions, downtimeMsMax } = runs.cell;
+  if (isLate && round > 0 && downtimeMsMax === null) return false;
   return runs.counted.length < repetitions && round < repetitions + MAKE_UP_RUNS_MAX;
 }
 
@@ -108,9 +116,8 @@ async function runOnce(
   try {
     move = await moveMemoryGuest(cluster, name, cell);
   } catch (error) {
-    // A guest that writes faster than the link carries is an outcome; anything else is a fault.
-    if (!(error instanceof DwcpError) || error.code !== 'ERR_DWCP_NOT_CONVERGING') throw error;
-    runs.failed += 1;
+    if (!(error instanceof DwcpError)) throw error;
+    runs.errors.push(error);
     return say(`failed, does not count: ${error.code} ${error.message}`);
   }
   const starved = isStarved(cell, move);
@@ -131,7 +138,7 @@ function cellName(cell: MemoryCell): string {
   return `memory ${formatBytes(cell.memoryBytes)} writes=${formatBytes(cell.dirtyBytesPerSec)}/s`;
 }
 
-function cellResults({ cell, counted, starved, failed }: CellRuns): BenchResult[] {
+function cellResults({ cell, counted, starved, errors }: CellRuns): BenchResult[] {
   const name = cellName(cell);
   const figure = (of: (move: MemoryMove) => number) => counted.map(({ move }) => of(move));
   const limit = cell.downtimeMsMax;
@@ -139,7 +146,10 @@ function cellResults({ cell, counted, starved, failed }: CellRuns): BenchResult[
     limit === null ? [] : [atLeast('runs that count', cell.repetitions, counted.length)];
   const lost = [
     { what: 'starved runs', count: starved },
-    { what: 'runs that did not converge', count: failed },
+    {
+      what: `failed runs (${[...new Set(errors.map((each) => each.code))].join(', ')})`,
+      count: errors.length,
+    },
   ].flatMap(({ what, count }) =>
     count === 0
       ? []
