@@ -48,8 +48,9 @@ class SendCoreWrap : public Napi::ObjectWrap<SendCoreWrap> {
       : ObjectWrap(info), core_(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value())) {}
 
  private:
-  // pull{stream, bytes} -> send{seq, reinjected} | idle; ack{..} -> release{seq}* | refuse;
-  // streamDown{stream} -> reinject{count}
+  // pull{stream, bytes} -> send{seq, reinjected} | idle; reserve{stream, bytes} -> build{seq} |
+  // idle, then built{seq, bytes}; ack{..} -> release{seq}* | refuse; streamDown{stream} ->
+  // reinject{count}; limit{bytes}
   Napi::Value Step(const Napi::CallbackInfo& info) {
     Napi::Env env = info.Env();
     const auto event = info[0].As<Napi::Object>();
@@ -68,6 +69,19 @@ class SendCoreWrap : public Napi::ObjectWrap<SendCoreWrap> {
         action.Set("reinjected", reinjected);
       }
       push(action);
+    } else if (type == "reserve") {
+      const uint64_t bytes = Field(event, "bytes");
+      const bool may = core_.MayStage(bytes);
+      Napi::Object action = Action(env, may ? "build" : "idle");
+      if (may) {
+        const int stream = static_cast<int>(Field(event, "stream"));
+        action.Set("seq", Number(env, core_.Reserve(bytes, stream)));
+      }
+      push(action);
+    } else if (type == "built") {
+      core_.Built(Field(event, "seq"), Field(event, "bytes"));
+    } else if (type == "limit") {
+      core_.LimitOutstanding(Field(event, "bytes"));
     } else if (type == "ack") {
       AckState ack;
       const bool possible = ReadAck(event, &ack) && core_.Acked(ack, [&](uint64_t seq) {

@@ -135,6 +135,47 @@ test('an acknowledgement of what was never staged is refused', () => {
   );
 });
 
+const typesOf = (actions: readonly LinkAction[]): string[] => actions.map(({ type }) => type);
+const ackOf = (cumulative: number, landed: number[] = []): object => ({
+  ...{ type: 'ack', cumulative, creditBytes: 10 * WINDOW_BYTES, landed },
+});
+
+test('a chunk that is still being built is nobody to acknowledge, in order or beyond', () => {
+  const sender = new LinkSendCore(WINDOW_BYTES);
+  sender.step(ackOf(0));
+  assert.deepEqual(sender.step({ type: 'reserve', stream: 0, bytes: 200 }), [
+    { type: 'build', seq: 1 },
+  ]);
+  assert.deepEqual(typesOf(sender.step(ackOf(1))), ['refuse']);
+  assert.deepEqual(typesOf(sender.step(ackOf(0, [1]))), ['refuse']);
+  assert.deepEqual(sender.step({ type: 'streamDown', stream: 0 }), [
+    { type: 'reinject', count: 0 },
+  ]);
+  sender.step({ type: 'built', seq: 1, bytes: CHUNK_BYTES });
+  assert.deepEqual(sender.step(ackOf(1)), [{ type: 'release', seq: 1 }]);
+});
+
+test('what a built chunk did not need is room again', () => {
+  const sender = new LinkSendCore(WINDOW_BYTES);
+  sender.step(ackOf(0));
+  const reserve = { type: 'reserve', stream: 0, bytes: 400 };
+  sender.step(reserve);
+  assert.deepEqual(typesOf(sender.step(reserve)), ['idle']);
+  sender.step({ type: 'built', seq: 1, bytes: 50 });
+  assert.deepEqual(typesOf(sender.step(reserve)), ['build']);
+});
+
+test('a limit holds new chunks back, but never the one after the cumulative', () => {
+  const sender = new LinkSendCore(WINDOW_BYTES);
+  sender.step(ackOf(0));
+  sender.step({ type: 'limit', bytes: CHUNK_BYTES / 2 });
+  const pull = { type: 'pull', stream: 0, bytes: CHUNK_BYTES };
+  assert.deepEqual(typesOf(sender.step(pull)), ['send']);
+  assert.deepEqual(typesOf(sender.step(pull)), ['idle']);
+  sender.step({ type: 'limit', bytes: WINDOW_BYTES });
+  assert.deepEqual(typesOf(sender.step(pull)), ['send']);
+});
+
 test('a chunk too far ahead or with a page outside of the region is refused', () => {
   const receiver = new LinkReceiveCore(WINDOW_BYTES, PAGES);
   const types = (seq: number, pages: number[]): string[] =>

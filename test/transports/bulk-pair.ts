@@ -25,6 +25,7 @@ export interface PairOptions {
   readonly streams: number;
   readonly windowBytes?: number;
   readonly chunkBytes?: number;
+  readonly ioThreads?: number;
 }
 
 export interface Pair {
@@ -44,9 +45,9 @@ export interface Pair {
 }
 
 export async function pairUp(options: PairOptions): Promise<Pair> {
-  const { windowBytes = 16 * MIB, chunkBytes = 256 * 1024 } = options;
-  const listening = createNativeBulkTransport();
-  const dialling = createNativeBulkTransport();
+  const { windowBytes = 16 * MIB, chunkBytes = 256 * 1024, ioThreads = 2 } = options;
+  const listening = createNativeBulkTransport({ ioThreads });
+  const dialling = createNativeBulkTransport({ ioThreads });
   const target = listening.openLink({ peer: 'a', windowBytes, chunkBytes });
   const source = dialling.openLink({ peer: 'b', windowBytes, chunkBytes });
   const lost: DwcpError[] = [];

@@ -56,6 +56,21 @@ test('a window smaller than one chunk still moves everything', async () => {
   }
 });
 
+test('chunks of a single page over eight streams on one, and on four I/O threads, arrive bit-exact', async () => {
+  for (const ioThreads of [1, 4]) {
+    const pair = await pairUp({ streams: 8, chunkBytes: 4096, ioThreads });
+    try {
+      const moved = await move(pair, 16 * MIB);
+      assertEqualMemory(moved);
+      assert.equal(moved.counters.rawPages, 3072);
+      const { chunksSent, chunksReinjected } = pair.source.counters();
+      assert.ok(chunksSent >= 3072 && chunksReinjected === 0, `${chunksSent} chunks`);
+    } finally {
+      pair.close();
+    }
+  }
+});
+
 test('the bandwidth limit is kept, and reached, within five per cent', async () => {
   const pair = await pairUp({ streams: 4 });
   try {
