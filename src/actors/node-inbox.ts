@@ -8,6 +8,7 @@ import { DwcpError, failed } from '../util/errors.ts';
 import { decodeDecision } from './migration-records.ts';
 import { decodeMessage, encodeMessage, migrationIdOf } from './migration-wire.ts';
 import type { Admission } from './node-admission.ts';
+import type { UnsettledDecisions } from './node-decisions.ts';
 import type { GuestTable } from './node-guests.ts';
 import type { LinkTable } from './node-links.ts';
 import type { NodeContext, RecordsFound } from './node-messages.ts';
@@ -19,6 +20,7 @@ export interface InboxParts {
   readonly links: LinkTable;
   readonly sessions: SessionTable;
   readonly admission: Admission;
+  readonly decisions: UnsettledDecisions;
 }
 
 export class NodeInbox {
@@ -43,6 +45,7 @@ export class NodeInbox {
       return;
     }
     if (envelope.prepareRequest) return this.#prepare(peer, migrationId, envelope, context);
+    if (envelope.decision) return this.#parts.decisions.heard(peer, migrationId, context);
     const isAboutRecord = envelope.decisionQuery ?? envelope.fenced ?? envelope.settled;
     if (isAboutRecord) this.#look(peer, migrationId, envelope, context);
   }
@@ -63,6 +66,7 @@ export class NodeInbox {
     const stored = outcome.value.find((record) => record.key === `decision/${migrationId}`);
     const restored = stored === undefined ? null : decodeDecision(stored);
     if (restored !== null && restored.from !== peer) return;
+    if (restored === null && envelope.settled) return;
     const { guests, sessions } = this.#parts;
     const isRunning =
       restored !== null && (guests.get(restored.guestName)?.epoch ?? -1) >= restored.epoch;

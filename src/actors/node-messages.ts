@@ -68,6 +68,21 @@ export interface RecordsFound {
   readonly outcome: Outcome<readonly StoredRecord[]>;
 }
 
+/** The decisions of earlier processes, when a peer came back that may have settled them. */
+export interface DecisionsFound {
+  readonly type: 'decisionsFound';
+  readonly peer: string;
+  readonly outcome: Outcome<readonly StoredRecord[]>;
+}
+
+/** Whether this host still holds a fence for what its peer decided. */
+export interface FencesFound {
+  readonly type: 'fencesFound';
+  readonly peer: string;
+  readonly migrationId: string;
+  readonly outcome: Outcome<readonly StoredRecord[]>;
+}
+
 export type SessionReport =
   | {
       readonly type: 'received';
@@ -92,6 +107,8 @@ export type NodeMessage =
   | NodeCommand
   | GuestNews
   | RecordsFound
+  | DecisionsFound
+  | FencesFound
   | SessionReport
   | { readonly type: 'govern' };
 

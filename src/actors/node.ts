@@ -4,12 +4,14 @@
  *   node-guests      the guests of this host        node-links       the links that are up
  *   node-sessions    the migrations that run        node-inbox       envelopes of peers
  *   node-operations  what an operator asks          node-admission   whether a migration may begin
+ *   node-decisions   decisions that were not settled
  *   node-bandwidth   what each link may carry       node-governor    the CPU limit
  */
 import type { DecisionRecord } from '../protocols/migration/types.ts';
 import { unreachable } from '../util/assert.ts';
 import { Admission } from './node-admission.ts';
 import { BandwidthTable } from './node-bandwidth.ts';
+import { UnsettledDecisions } from './node-decisions.ts';
 import { LinkGovernor } from './node-governor.ts';
 import { GuestTable } from './node-guests.ts';
 import { NodeInbox } from './node-inbox.ts';
@@ -46,6 +48,7 @@ export class NodeState {
   readonly #sessions: SessionTable;
   readonly #operations: Operations;
   readonly #inbox: NodeInbox;
+  readonly #decisions: UnsettledDecisions;
   readonly #bandwidth: BandwidthTable;
   readonly #governor: LinkGovernor | null;
   readonly #options: NodeActorOptions;
@@ -69,7 +72,9 @@ export class NodeState {
       options.cpu === undefined
         ? null
         : new LinkGovernor(options.cpu, options.view.links, bandwidth, context);
-    this.#inbox = new NodeInbox(options, { guests, links, sessions, admission });
+    const decisions = new UnsettledDecisions(options, guests, links, sessions);
+    this.#decisions = decisions;
+    this.#inbox = new NodeInbox(options, { guests, links, sessions, admission, decisions });
     const { recovery } = options;
     for (const { guest, epoch } of recovery.guests) guests.manage(guest, epoch, context);
     for (const error of recovery.faults) reportFault(options, error);
@@ -84,6 +89,7 @@ export class NodeState {
         const { peer, peerRestarted } = message;
         const link = this.#links.up(message);
         this.#bandwidth.apply(peer);
+        this.#decisions.linkUp(peer, context);
         return this.#sessions.tellPeers(peer, { type: 'linkUp', link, peerRestarted });
       }
       case 'linkDown': {
@@ -97,6 +103,10 @@ export class NodeState {
         return;
       case 'envelope':
         return this.#inbox.route(message.peer, message.envelope, context);
+      case 'decisionsFound':
+        return this.#decisions.repeat(message, context);
+      case 'fencesFound':
+        return this.#decisions.answer(message, context);
       case 'looked':
         return this.#inbox.looked(message, context);
       case 'adopt':

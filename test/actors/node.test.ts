@@ -331,7 +331,8 @@ describe('two nodes', () => {
     await launch(a);
     const session = migrate(a, { to: 'b' });
     await until(() => states(a)[0] === 'fenced', 'the source is fenced');
-    await until(() => a.view.migrations.get('m1')?.phase === 'committing', 'and waits');
+    const waits = 'waiting for the decision of the destination';
+    await until(() => a.view.migrations.get('m1')?.reason === waits, 'and waits');
     link.cut();
     await until(() => a.view.migrations.get('m1')?.phase === 'outcomeUnknown', 'and does not know');
     assert.equal(a.view.migrations.get('m1')?.error?.code, 'ERR_DWCP_OUTCOME_UNKNOWN');

@@ -16,6 +16,7 @@ import {
   fenced,
   guestStored,
   query,
+  repeatDecision,
   restore,
   resumed,
   startUnknown,
@@ -84,7 +85,7 @@ function take(state: DestinationState, input: DestinationInput): void {
     case 'message':
       return receive(state, input.message);
     case 'linkUp':
-      return;
+      return repeatDecision(state);
     case 'linkDown':
       return linkDown(state, input.error);
     case 'timer':

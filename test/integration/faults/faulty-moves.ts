@@ -72,6 +72,9 @@ export class FaultyMoves {
     await this.#census.resetGap(home);
     const victim = scenario.victim === 'source' ? home.node : away;
     const path = failPointFile(this.#cluster.directory, victim);
+    // Whether a destination had decided when it is killed at any moment, nobody can say beforehand.
+    const isDouble =
+      scenario.action === 'kill' && scenario.step !== 'after send fenced' && draw.below(3) === 0;
     armFailPoint(path, scenario);
     let ending = 'none';
     const moving = this.#migrate(home.node, away).then((result) => {
@@ -87,13 +90,25 @@ export class FaultyMoves {
       await this.#cluster.exited(victim);
       if (victim === away) await this.#withoutDestination(scenario, home, moving);
       await delay(draw.below(100));
-      await this.#cluster.restart(victim);
+      await this.#comeBack(victim, victim === home.node ? away : home.node, isDouble, draw);
     }
     const end = await this.#settled();
     disarmFailPoint(path);
     assert.equal(end.node, scenario.ends === 'source' ? home.node : away, 'where it runs');
-    assertEnding(await moving, scenario);
+    const result = await moving;
+    if (!isDouble) assertEnding(result, scenario);
     await this.#assertNothingLeft(end);
+  }
+
+  /** Sometimes the other agent is killed, too, and either may be the first to come back. */
+  async #comeBack(victim: string, other: string, isDouble: boolean, draw: Draw): Promise<void> {
+    if (!isDouble) return this.#cluster.restart(victim);
+    await this.#cluster.crash(other);
+    const order = draw.shuffled([victim, other]);
+    for (const node of order) {
+      await this.#cluster.restart(node);
+      await delay(draw.below(200));
+    }
   }
 
   /** The destination's agent is dead. */
@@ -187,7 +202,7 @@ export class FaultyMoves {
   async #assertNothingLeft(end: SeenGuest): Promise<void> {
     await this.#until(
       () => {
-        const left = NODES.flatMap((node) => this.#records(node, 'fence', 'guest'));
+        const left = NODES.flatMap((node) => this.#records(node, 'fence', 'guest', 'decision'));
         return left.length === 1 && left[0] === `${end.node}/guest/${GUEST}`;
       },
       () =>

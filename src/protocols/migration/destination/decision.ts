@@ -60,6 +60,11 @@ export function query(state: DestinationState, reason: string): void {
   }
 }
 
+/** The source may have acted on it and not been able to say so, or may not have heard it at all. */
+export function repeatDecision(state: DestinationState): void {
+  if (state.phase === 'committed' || state.phase === 'aborted') query(state, 'decided earlier');
+}
+
 export function abortStored(state: DestinationState, outcome: Outcome<void>): void {
   if (state.phase !== 'decidingAbort') return;
   if (!outcome.ok) {
