@@ -39,14 +39,14 @@ const JUMP_MAX_US = 3_600_000_000;
 function topology(
   bounds: { readonly hostsMax?: number; readonly clientsMax?: number } = {},
 ): fc.Arbitrary<Topology> {
-  return fc.record({
+  return record({
     hosts: fc.integer({ min: 1, max: bounds.hostsMax ?? 7 }),
     clients: fc.integer({ min: 1, max: bounds.clientsMax ?? 8 }),
   });
 }
 
 function workload(bounds: { readonly operationsMax?: number } = {}): fc.Arbitrary<Workload> {
-  return fc.record({
+  return record({
     clients: fc.integer({ min: 1, max: 8 }),
     operations: fc.integer({ min: 1, max: bounds.operationsMax ?? 1_000 }),
     thinkMinUs: fc.integer({ min: 0, max: 1_000 }),
@@ -58,16 +58,14 @@ function workload(bounds: { readonly operationsMax?: number } = {}): fc.Arbitrar
 function networkPlan(): fc.Arbitrary<NetworkPlan> {
   const sometimes = (max: number): fc.Arbitrary<number> =>
     fc.oneof(fc.constant(0), fc.integer({ min: 1, max }));
-  return fc
-    .record({
-      latencyMinUs: fc.integer({ min: 100, max: 2_000 }),
-      spreadUs: fc.integer({ min: 0, max: 20_000 }),
-      lossPermyriad: sometimes(500),
-      duplicatePermyriad: sometimes(500),
-      reorderPermyriad: sometimes(2_000),
-      reorderMaxUs: fc.integer({ min: 1_000, max: 100_000 }),
-    })
-    .map(({ spreadUs, ...plan }) => ({ ...plan, latencyMaxUs: plan.latencyMinUs + spreadUs }));
+  return record({
+    latencyMinUs: fc.integer({ min: 100, max: 2_000 }),
+    spreadUs: fc.integer({ min: 0, max: 20_000 }),
+    lossPermyriad: sometimes(500),
+    duplicatePermyriad: sometimes(500),
+    reorderPermyriad: sometimes(2_000),
+    reorderMaxUs: fc.integer({ min: 1_000, max: 100_000 }),
+  }).map(({ spreadUs, ...plan }) => ({ ...plan, latencyMaxUs: plan.latencyMinUs + spreadUs }));
 }
 
 function faultPlan(shape: PlanShape): fc.Arbitrary<FaultPlan> {
@@ -77,9 +75,9 @@ function faultPlan(shape: PlanShape): fc.Arbitrary<FaultPlan> {
     ...{ sitePermyriad, firePermyriad: sitePermyriad, disabled: [] },
   }));
   return faultyHosts(shape).chain((hosts) =>
-    fc.record({
+    record({
       network: networkPlan(),
-      disk: fc.record({
+      disk: record({
         latencyMinUs: fc.integer({ min: 50, max: 500 }),
         latencyMaxUs: fc.integer({ min: 500, max: 20_000 }),
       }),
@@ -115,9 +113,14 @@ function burst(
       faults.map((each, index) => ({ ...each, atUs: first.atUs + (offsets[index] ?? 0) })),
     );
   });
+  // The same on every host at one instant, as when the power goes.
+  const everywhere = one.map((each) =>
+    'host' in each ? hosts.map((host) => ({ ...each, host })) : [each],
+  );
   return fc.oneof(
     one.map((each) => [each]),
     many,
+    everywhere,
   );
 }
 
@@ -145,23 +148,28 @@ function fault(
       case 'partition': {
         const all = Array.from({ length: nodes }, (_, index) => index);
         const side = fc.subarray(all, { minLength: 1, maxLength: Math.max(1, nodes - 1) });
-        return fc.record({ kind: fc.constant(kind), ...span, side, oneWay: fc.boolean() });
+        return record({ kind: fc.constant(kind), ...span, side, oneWay: fc.boolean() });
       }
       case 'clog':
-        return fc.record({ kind: fc.constant(kind), ...span, from: node, to: node });
+        return record({ kind: fc.constant(kind), ...span, from: node, to: node });
       case 'loss': {
         const permyriad = fc.integer({ min: 1_000, max: 9_000 });
-        return fc.record({ kind: fc.constant(kind), ...span, from: node, to: node, permyriad });
+        return record({ kind: fc.constant(kind), ...span, from: node, to: node, permyriad });
       }
       case 'clock': {
         const driftPpm = fc.integer({ min: -DRIFT_MAX_PPM, max: DRIFT_MAX_PPM });
         const jumpUs = fc.integer({ min: -JUMP_MAX_US, max: JUMP_MAX_US });
-        return fc.record({ kind: fc.constant(kind), ...span, host, driftPpm, jumpUs });
+        return record({ kind: fc.constant(kind), ...span, host, driftPpm, jumpUs });
       }
       default:
-        return fc.record({ kind: fc.constant(kind), ...span, host });
+        return record({ kind: fc.constant(kind), ...span, host });
     }
   });
+}
+
+/** Ordinary objects, equal to what comes back from a file. */
+function record<T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> {
+  return fc.record<T>(model, { noNullPrototype: true });
 }
 
 export const arbitraries: {

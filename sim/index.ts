@@ -21,8 +21,11 @@ export {
 } from './checkers/models.ts';
 export type { Operation } from './checkers/operation.ts';
 export { checkOwnership, type OwnershipResult, type RunInterval } from './checkers/ownership.ts';
+export { checkDeterminism, type DeterminismReport, type EventText } from './determinism.ts';
 export type { SimDisk } from './models/disk.ts';
 export type { SimNetwork } from './models/network.ts';
+export { parseReplay, type Replay, type ReplayOutcome, recordReplay, runReplay } from './replay.ts';
+export { type ShrinkOptions, type ShrinkResult, shrink } from './shrink.ts';
 export { installTripwires, TripwireError, withTripwires } from './tripwires.ts';
 export type { ClientCall, ClientRules, Workload } from './world/clients.ts';
 export type { DecisionLog, LabelledStream, ReplayFit } from './world/decisions.ts';

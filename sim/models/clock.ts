@@ -16,6 +16,7 @@ export class HostClock implements Clock {
   #localBaseUs = 0;
   #driftPpm: number;
   #wallOffsetUs: number;
+  #armed = 0;
 
   constructor(host: SimHost, driftPpm: number = 0, wallOffsetUs: number = 0) {
     this.#host = host;
@@ -48,17 +49,29 @@ export class HostClock implements Clock {
       return this.#host.after(worldUs, 'timer', () => {
         if (cancelled) return;
         // The clock may have been slowed down meanwhile.
-        if (this.nowUs() < atUs) event = arm();
-        else fire();
+        if (this.nowUs() < atUs) {
+          event = arm();
+        } else {
+          cancelled = true;
+          this.#armed -= 1;
+          fire();
+        }
       });
     };
     let event = arm();
+    this.#armed += 1;
     return {
       cancel: () => {
+        if (!cancelled) this.#armed -= 1;
         cancelled = true;
         event.cancelled = true;
       },
     };
+  }
+
+  /** Timers that have yet to fire. */
+  get armed(): number {
+    return this.#armed;
   }
 
   /** From now on; what passed so far stays as it was. */

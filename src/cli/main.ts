@@ -12,6 +12,7 @@ import { addKeysCommands } from './commands/keys.ts';
 import { addLimitCommand } from './commands/limit.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
 import { addMigrationsCommand } from './commands/migrations.ts';
+import { addSimCommands } from './commands/sim.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addVmCommands } from './commands/vm.ts';
 import { exitCodeOf, printFailure } from './output.ts';
@@ -45,6 +46,7 @@ export function buildProgram(): Command {
   addCancelCommand(program);
   addMigrationsCommand(program);
   addDoctorCommand(program);
+  addSimCommands(program);
   addBenchCommand(program);
   addKeysCommands(program);
   return program;

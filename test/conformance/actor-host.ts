@@ -14,7 +14,7 @@ import type { ManualClock } from './manual-clock.ts';
 /** What a test needs of one host under test. */
 export interface ActorHostArm {
   readonly host: ActorHost;
-  readonly clock: ManualClock;
+  readonly clock: Pick<ManualClock, 'armed' | 'advance'>;
   readonly fatals: readonly Error[];
   readonly crashes: readonly unknown[];
   readonly deadLetters: readonly DeadLetter[];

@@ -182,9 +182,13 @@ test('the hash of a run depends on no directory, time zone, locale or process', 
 
 test('a register that asks one replica instead of a majority is caught by its clients history', () => {
   const broken = registerScenario({ ...correctRegister, quorum: () => 1 });
-  const found = [1, 2, 3, 4, 5].map((seed) => simulate(broken, { seed, ...small }));
-  const violation = found.find(({ ok }) => !ok)?.violation;
-  assert.equal(violation?.checker, 'linearizability');
+  for (let seed = 1; seed <= 30; seed += 1) {
+    const { violation } = simulate(broken, { seed, ...small });
+    if (violation === null) continue;
+    assert.equal(violation.checker, 'linearizability');
+    return;
+  }
+  assert.fail('not one of 30 seeds found it');
 });
 
 test('a run that never recovers is stuck, and one that cannot by design says so', () => {

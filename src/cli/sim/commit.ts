@@ -1,0 +1,20 @@
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const checkout = fileURLToPath(new URL('../../../..', import.meta.url));
+
+/** What a replay file belongs to; `-dirty` when it belongs to no commit. */
+export function currentCommit(): string {
+  const git = (...args: string[]): string =>
+    execFileSync('git', args, {
+      cwd: checkout,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+  try {
+    const changed = git('status', '--porcelain', '--untracked-files=no') !== '';
+    return git('rev-parse', 'HEAD').trim() + (changed ? '-dirty' : '');
+  } catch {
+    return 'unknown'; // an installed package has no repository
+  }
+}
