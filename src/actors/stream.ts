@@ -25,7 +25,7 @@ export interface StreamOptions {
   readonly onJoined: (stream: number) => void;
   /** It could not be made to stand; it is tried again. */
   readonly onTrouble: (error: DwcpError) => void;
-  /** It carried chunks and ended with an error; the others carry on with what it had on its way. */
+  /** It carried chunks and failed, by damage for one; the others carry on with what it had on its way. */
   readonly onLost: (error: DwcpError) => void;
 }
 
@@ -196,6 +196,8 @@ function lost(
 ): void {
   if (!joined || event.type !== 'closed' || event.error === null) return;
   const { error } = event;
+  // That the peer closed it is the peer's decision, and its news.
+  if (error.errno === 'ECONNRESET') return;
   context.effect(() => options.onLost(error));
 }
 
