@@ -12,6 +12,18 @@ export { describe } from './protocols/raft/describe.ts';
 export { founder, joiner } from './protocols/raft/fresh.ts';
 export { committedIndex, type VoteResult, voteResult } from './protocols/raft/quorum.ts';
 export { createRaft } from './protocols/raft/raft.ts';
+export {
+  decodeSessionCommand,
+  encodeSessionCommand,
+  type SessionCommand,
+} from './protocols/raft/sessions/command.ts';
+export {
+  type Application,
+  type ProposalOutcome,
+  SessionMachine,
+  type Settled,
+} from './protocols/raft/sessions/machine.ts';
+export type { SessionLimits, SessionResult } from './protocols/raft/sessions/table.ts';
 export type {
   Command,
   Configuration,

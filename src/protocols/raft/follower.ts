@@ -4,7 +4,7 @@ import { commitTo } from './commit.ts';
 import { startElection } from './election.ts';
 import { becomeFollower } from './role.ts';
 import type { ReplicaState } from './state.ts';
-import type { AppendRequest, Heartbeat, ReplicaId, TimeoutNow } from './types.ts';
+import type { AppendRequest, Heartbeat, LogIndex, ReplicaId, TimeoutNow } from './types.ts';
 
 /** There is one leader per term, so whoever speaks as one in ours is it. */
 export function hearLeader(state: ReplicaState, from: ReplicaId): void {
@@ -64,7 +64,22 @@ export function heartbeat(state: ReplicaState, message: Heartbeat): void {
   hearLeader(state, message.from);
   const { from: to, round } = message;
   state.send({ type: 'heartbeatReply', to, term: state.term, round }, 'term');
+  if (state.damagedIndex !== null) reportDamage(state, message, state.damagedIndex);
   commitTo(state, Math.min(message.commit, state.log.lastIndex));
+}
+
+/** The leader believes that we hold what we acknowledged before; nothing else would tell it. */
+function reportDamage(
+  state: ReplicaState,
+  { from: to, round }: Heartbeat,
+  damagedIndex: LogIndex,
+): void {
+  const { lastIndex: hintIndex, lastTerm: hintTerm } = state.log;
+  const refused = { previousIndex: damagedIndex, hintIndex, hintTerm, damaged: true };
+  state.send(
+    { type: 'appendReply', to, term: state.term, round, matchIndex: null, refused },
+    'term',
+  );
 }
 
 export function timeoutNow(state: ReplicaState, message: TimeoutNow): void {

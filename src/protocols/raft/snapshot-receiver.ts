@@ -107,6 +107,8 @@ function dropPartial(state: ReplicaState): void {
 export function completed(state: ReplicaState, snapshot: Snapshot): void {
   const partial = partialOf(state, snapshot);
   if (partial === null || partial.phase !== 'receiving') return;
+  // The last write of an earlier attempt says nothing about one that was begun anew.
+  if (partial.issuedBytes < snapshot.sizeBytes) return;
   partial.phase = 'verifying';
   state.emit({ type: 'verifySnapshot', snapshot: partial.snapshot });
 }

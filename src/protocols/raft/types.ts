@@ -301,9 +301,9 @@ export interface Command {
 // Effects ----------------------------------------------------------------------------------------
 
 /**
- * In the order they must be begun. `persist` and `persistSnapshotChunk` go to one queue, strictly
- * in order of their tokens; one `persisted` may answer several. `apply`, `restore` and
- * `takeSnapshot` go to the state machine, strictly in order.
+ * In the order they must be begun. `persist`, `persistSnapshotChunk`, `compact` and
+ * `discardSnapshot` go to one queue, strictly in order; one `persisted` may answer several tokens.
+ * `apply`, `restore` and `takeSnapshot` go to the state machine, strictly in order.
  */
 export type Effect =
   | Persist

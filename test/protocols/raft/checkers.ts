@@ -1,5 +1,5 @@
 /** Raft's named invariants, each judged from what replicas put out, never from what they believe. */
-import type { Configuration, Entry } from '../../../src/protocols/raft/types.ts';
+import type { Configuration, Entry, Message } from '../../../src/protocols/raft/types.ts';
 
 export class Violation extends Error {
   readonly checker: string;
@@ -106,6 +106,13 @@ export class Checkers {
       throw new Violation('state-machine safety', `${id} applied another ${entry.index}`);
     }
     this.#applied.set(entry.index, print);
+  }
+
+  /** A replica never speaks in a term that it could forget. */
+  spoke(message: Message, durableTerm: number): void {
+    if (message.term > durableTerm) {
+      throw new Violation('durable before said', `${message.from} said ${message.type}`);
+    }
   }
 
   readAnswered(id: number, floor: number, index: number): void {

@@ -10,6 +10,7 @@ import type {
   Input,
   Message,
   RaftLimits,
+  RaftStatus,
   RaftTiming,
   Timed,
 } from '../../../src/protocols/raft/types.ts';
@@ -58,6 +59,9 @@ export class Network {
   timeUs = 1_000_000;
   #isKind = false;
   readonly cut: Set<string> = new Set();
+  /** Hosts whose disk finishes nothing. */
+  readonly stalled: Set<number> = new Set();
+  readonly carried: Message[] = [];
   #requestId = 0;
   /** Highest index that some client was told about. */
   acknowledgedIndex = 0;
@@ -265,11 +269,11 @@ export class Network {
         );
         return;
       case 'compact':
-        host.disk.compact(effect);
+        host.disk.later(effect);
         host.compacted(effect.throughIndex);
         return;
       case 'discardSnapshot':
-        host.disk.discard(effect);
+        host.disk.later(effect);
         return;
       case 'readSnapshot': {
         const { to, snapshot, offset, lengthBytes } = effect;
@@ -322,6 +326,13 @@ export class Network {
   }
 
   #sync(host: TestHost): void {
+    if (this.stalled.has(host.id)) {
+      const { life } = host;
+      this.later(10_000, () => {
+        if (host.raft !== null && host.life === life) this.#sync(host);
+      });
+      return;
+    }
     const token = host.disk.sync();
     if (token === null) return;
     const isFree = (after: number | null) => after !== null && after <= token;
@@ -380,7 +391,18 @@ export class Network {
     this.later(Math.max(0, atUs - this.#clock(host.id, this.timeUs)), fire);
   }
 
+  /** Both directions between `id` and everybody else. */
+  isolate(id: number): void {
+    for (const other of this.hosts.keys()) {
+      if (other !== id) this.cut.add(`${id}>${other}`).add(`${other}>${id}`);
+    }
+  }
+
   #carry(message: Message): void {
+    const isForecast =
+      message.type === 'preVoteRequest' || (message.type === 'preVoteReply' && message.granted);
+    this.checkers.spoke(message, isForecast ? message.term : this.host(message.from).disk.term);
+    if (this.#choices.isExhausted) this.carried.push(message);
     this.seen.set(message.type, (this.seen.get(message.type) ?? 0) + 1);
     const fate = this.#isKind ? 0 : this.#choices.byte();
     if (fate >= 235) this.#arrive(message, 20_000 + (fate - 235) * 3_000);
@@ -437,4 +459,29 @@ export class Network {
     const joint = byte >= 128;
     this.change(leader, joint && other !== id ? [change, second] : [change], joint);
   }
+}
+
+/** A kind network whose leader has committed in its own term. */
+export function withLeader(options: Partial<NetworkOptions> = {}): {
+  readonly network: Network;
+  readonly leader: TestHost;
+} {
+  const network = new Network({ voters: 3, joiners: 0, ...options });
+  network.run(5_000_000, () => {
+    const status = network.leader?.raft?.status();
+    return status !== undefined && status.commitIndex > 0;
+  });
+  network.run(200_000);
+  const { leader } = network;
+  if (leader === null) throw new Error('nobody was elected');
+  return { network, leader };
+}
+
+export function followersOf(network: Network, leader: TestHost): readonly TestHost[] {
+  return [...network.hosts.values()].filter(({ id }) => id !== leader.id);
+}
+
+export function statusOf(host: TestHost): RaftStatus {
+  if (host.raft === null) throw new Error(`${host.id} is down`);
+  return host.raft.status();
 }

@@ -110,7 +110,7 @@ test('a commit index that goes back is seen', () => {
     const status = () => {
       calls += 1;
       const now = raft.status();
-      return calls % 500 === 0 && now.commitIndex > 0
+      return calls % 50 === 0 && now.commitIndex > 0
         ? { ...now, commitIndex: now.commitIndex - 1 }
         : now;
     };
@@ -133,4 +133,10 @@ test('a leader that takes every echo for the newest one answers reads it may not
     },
   });
   assert.equal(caughtBy('linearizable reads', mutate), 'linearizable reads');
+});
+
+test('a message of a term that is not durable yet is seen', () => {
+  const mutate = () =>
+    onEffects((effect) => (effect.type === 'send' ? { ...effect, after: null } : effect));
+  assert.equal(caughtBy('durable before said', mutate), 'durable before said');
 });

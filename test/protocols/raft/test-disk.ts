@@ -9,7 +9,9 @@ import type {
   Snapshot,
 } from '../../../src/protocols/raft/types.ts';
 
-type Write = Persist | PersistSnapshotChunk;
+type Discard = Extract<Effect, { type: 'discardSnapshot' }>;
+type Compact = Extract<Effect, { type: 'compact' }>;
+type Write = Persist | PersistSnapshotChunk | Discard | Compact;
 
 export class TestDisk {
   #hardState: HardState;
@@ -31,6 +33,9 @@ export class TestDisk {
   get snapshot(): Snapshot {
     return this.#snapshot;
   }
+  get term(): number {
+    return this.#hardState.term;
+  }
 
   /** Term at a durable index; true where a snapshot or the compacted part covers it. */
   holds(index: number, term: number): boolean {
@@ -38,13 +43,23 @@ export class TestDisk {
     return this.#entries.find((entry) => entry.index === index)?.term === term;
   }
 
-  /** The oldest write becomes durable. */
+  /** What changes nothing that must be waited for happens at once when nothing stands before it. */
+  later(work: Discard | Compact): void {
+    this.queue.push(work);
+    if (this.queue.length === 1) this.sync();
+  }
+
+  /** The oldest write becomes durable; what stands before it without a token happens with it. */
   sync(): number | null {
-    const write = this.queue.shift();
-    if (write === undefined) return null;
-    if (write.type === 'persistSnapshotChunk') this.#chunk(write);
-    else this.#persist(write);
-    return write.token;
+    for (;;) {
+      const write = this.queue.shift();
+      if (write === undefined) return null;
+      if (write.type === 'discardSnapshot') this.#discard(write);
+      else if (write.type === 'compact') this.#compact(write);
+      else if (write.type === 'persistSnapshotChunk') this.#chunk(write);
+      else this.#persist(write);
+      if ('token' in write) return write.token;
+    }
   }
 
   #chunk({ snapshot, offset, data }: PersistSnapshotChunk): void {
@@ -73,16 +88,25 @@ export class TestDisk {
     if (snapshot.index > this.#snapshot.index) this.#snapshot = snapshot;
   }
 
-  compact({ throughIndex, throughTerm }: Extract<Effect, { type: 'compact' }>): void {
+  #compact({ throughIndex, throughTerm }: Compact): void {
     this.#compacted = { index: throughIndex, term: throughTerm };
     this.#entries = this.#entries.filter((entry) => entry.index > throughIndex);
   }
 
-  discard({ snapshot, received }: Extract<Effect, { type: 'discardSnapshot' }>): void {
+  #discard({ snapshot, received }: Discard): void {
     if (!received) this.files.delete(name(snapshot));
     else if (this.#partial !== null && name(this.#partial.snapshot) === name(snapshot)) {
       this.#partial = null;
     }
+  }
+
+  get receivedBytes(): number {
+    return this.#partial?.bytes.length ?? 0;
+  }
+
+  corruptReceived(): void {
+    const bytes = this.#partial?.bytes ?? [];
+    bytes[0] = 255 - (bytes[0] ?? 0);
   }
 
   received(snapshot: Snapshot): Uint8Array | null {
@@ -93,6 +117,14 @@ export class TestDisk {
 
   read(snapshot: Snapshot): Uint8Array | null {
     return this.files.get(name(snapshot)) ?? null;
+  }
+
+  #damagedIndex: number | null = null;
+
+  /** Synced entries from here on turn out to be unreadable. */
+  damageFrom(index: number): void {
+    this.#damagedIndex = this.#entries.at(-1)?.index ?? null;
+    this.#entries = this.#entries.filter((entry) => entry.index < index);
   }
 
   /** Power is lost: of what was under way, the first `survivors` writes happen to be there. */
@@ -114,7 +146,7 @@ export class TestDisk {
         partial === null
           ? null
           : { snapshot: partial.snapshot, receivedBytes: partial.bytes.length },
-      damagedIndex: null,
+      damagedIndex: this.#damagedIndex,
       voteDamaged: false,
     };
   }

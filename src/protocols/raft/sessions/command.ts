@@ -1,0 +1,82 @@
+/**
+ * What a client's command looks like in the log: who asks, which of its commands this is, and up to
+ * where it has the answers. One encoding only, because snapshots that hold it are compared by digest.
+ *
+ *   open   00
+ *   run    01 | session u64 | sequence u64 | answered u64 | command...
+ *   close  02 | session u64
+ */
+import { assertSafeInteger } from '../../../util/assert.ts';
+
+export type SessionCommand =
+  /** The session's id is the index at which this is applied. */
+  | { readonly kind: 'open' }
+  | {
+      readonly kind: 'run';
+      readonly session: number;
+      /** 1, 2, 3, ... per session. */
+      readonly sequence: number;
+      /** The client has the answers of all commands up to this one and will not ask again. */
+      readonly answeredThrough: number;
+      readonly command: Uint8Array;
+    }
+  | { readonly kind: 'close'; readonly session: number };
+
+const OPEN = 0;
+const RUN = 1;
+const CLOSE = 2;
+const U64_BYTES = 8;
+const RUN_HEADER_BYTES = 1 + 3 * U64_BYTES;
+const HIGH = 2 ** 32;
+
+export function encodeSessionCommand(command: SessionCommand): Uint8Array {
+  if (command.kind === 'open') return Uint8Array.of(OPEN);
+  if (command.kind === 'close') {
+    const bytes = new Uint8Array(1 + U64_BYTES);
+    bytes[0] = CLOSE;
+    putU64(bytes, 1, command.session);
+    return bytes;
+  }
+  const bytes = new Uint8Array(RUN_HEADER_BYTES + command.command.length);
+  bytes[0] = RUN;
+  putU64(bytes, 1, command.session);
+  putU64(bytes, 9, command.sequence);
+  putU64(bytes, 17, command.answeredThrough);
+  bytes.set(command.command, RUN_HEADER_BYTES);
+  return bytes;
+}
+
+/** Null for bytes that no encoder of ours wrote: every replica sees the same and ignores them. */
+export function decodeSessionCommand(bytes: Uint8Array): SessionCommand | null {
+  switch (bytes[0]) {
+    case OPEN:
+      return bytes.length === 1 ? { kind: 'open' } : null;
+    case CLOSE: {
+      const session = bytes.length === 1 + U64_BYTES ? getU64(bytes, 1) : null;
+      return session === null ? null : { kind: 'close', session };
+    }
+    case RUN: {
+      if (bytes.length < RUN_HEADER_BYTES) return null;
+      const [session, sequence, answeredThrough] = [1, 9, 17].map((at) => getU64(bytes, at));
+      if (session == null || sequence == null || answeredThrough == null) return null;
+      const command = bytes.subarray(RUN_HEADER_BYTES);
+      return { kind: 'run', session, sequence, answeredThrough, command };
+    }
+    default:
+      return null;
+  }
+}
+
+export function putU64(bytes: Uint8Array, at: number, value: number): void {
+  assertSafeInteger(value, 'a number in a session command');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  view.setUint32(at, Math.floor(value / HIGH));
+  view.setUint32(at + 4, value % HIGH);
+}
+
+export function getU64(bytes: Uint8Array, at: number): number | null {
+  if (at + U64_BYTES > bytes.length) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const value = view.getUint32(at) * HIGH + view.getUint32(at + 4);
+  return Number.isSafeInteger(value) ? value : null;
+}
