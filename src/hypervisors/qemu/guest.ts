@@ -20,6 +20,9 @@ import { checkDisks } from './preflight.ts';
 import type { Qmp, QmpEvent, QmpListener } from './qmp.ts';
 import { type QemuRecord, removeRunDirectory } from './run-directory.ts';
 
+/** Without its socket a QEMU ends within this, or it lives and somebody else closed the socket. */
+const END_WITHIN_MS = 30_000;
+
 export interface QemuGuestParts {
   readonly reference: GuestReference;
   readonly record: QemuRecord;
@@ -42,6 +45,7 @@ export class QemuGuest implements Guest {
   #onEvent: (event: QmpEvent) => void = () => {};
   #isKilled = false;
   #isDetached = false;
+  #hasExited = false;
 
   constructor({ reference, record, runDirectory, qmp }: QemuGuestParts) {
     this.reference = reference;
@@ -133,14 +137,25 @@ export class QemuGuest implements Guest {
     this.#qmp = null;
   }
 
+  /** The socket closes while the process is still ending: looking once would miss most deaths. */
   #disconnected(): void {
     this.#qmp = null;
-    if (this.#isDetached || fence.isAlive(this.reference)) return;
     const { name, pid } = this.reference;
-    this.#onExit(
-      this.#isKilled
-        ? null
-        : new DwcpError('ERR_DWCP_GUEST_FAILED', `QEMU of "${name}" (pid ${pid}) is gone`),
+    fence.pollUntil(
+      {
+        holds: () => this.#isDetached || !fence.isAlive(this.reference),
+        isPossible: () => this.#qmp === null,
+      },
+      { timeoutMs: END_WITHIN_MS, complaint: `QEMU of "${name}" (pid ${pid}) lives on` },
+      (ended) => {
+        if (!ended.ok || this.#isDetached || this.#hasExited) return;
+        this.#hasExited = true;
+        this.#onExit(
+          this.#isKilled
+            ? null
+            : new DwcpError('ERR_DWCP_GUEST_FAILED', `QEMU of "${name}" (pid ${pid}) is gone`),
+        );
+      },
     );
   }
 
