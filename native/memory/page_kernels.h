@@ -15,11 +15,11 @@ bool IsZeroPage(const void* page);
 PageDigest DigestPage(const void* page);
 // One pass: reads `source` once, writes `target`, returns the digest of what was written.
 PageDigest CopyPageWithDigest(void* target, const void* source);
-// Asks for a page that is read next. Four chains per page never let the processor's own prefetch get
-// going: without this, reading cold memory takes three times as long.
+// Asks for a page that is read next. Four chains per page never let the processor's own prefetch
+// get going: without this, reading cold memory takes three times as long.
 void PrefetchPage(const void* page);
-// Copy of one page for landing, both page-aligned. Goes past the caches, which would first fetch what
-// it overwrites; is visible to every other thread when it returns.
+// Copy of one page for landing, both page-aligned. Goes past the caches, which would first fetch
+// what it overwrites; is visible to every other thread when it returns.
 void CopyPage(void* target, const void* source);
 
 // Standard CRC32C; start with 0, chain by passing the previous result.
