@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -155,13 +155,16 @@ function step(name, inputs, output, build) {
   writeFileSync(stamp, hash);
 }
 
+/** Not the addon's: what node-gyp writes between the sources (every first build would look stale), and the fuzzers. */
+const BESIDE_ADDON = new Set(['native/build', 'native/node_modules', 'native/fuzz']);
+
 function hashInputs(inputs) {
   const hash = createHash('sha256').update(process.version);
   const visit = (path) => {
     if (!existsSync(path)) return;
     if (statSync(path).isDirectory()) {
       for (const name of readdirSync(path).sort()) {
-        if (!(name === 'build' && path.endsWith('native'))) visit(join(path, name));
+        if (!BESIDE_ADDON.has(relative(root, join(path, name)))) visit(join(path, name));
       }
     } else {
       hash.update(path.slice(root.length)).update('\0').update(readFileSync(path));
