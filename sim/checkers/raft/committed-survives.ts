@@ -1,0 +1,16 @@
+import type { RaftChecker } from './watch.ts';
+
+/** A leader counts an entry only when all could lose power and a majority would still have it. */
+export function committedSurvives(): RaftChecker {
+  return {
+    name: 'committed-survives',
+    counted: ({ leader, entry, configuration, isDurableOn }) => {
+      for (const half of [configuration.voters, configuration.votersOutgoing]) {
+        const count = [...half].filter(isDurableOn).length;
+        if (half.size === 0 || count * 2 > half.size) continue;
+        return `${leader.id} counted ${entry.index}, durable on ${count} of ${half.size}`;
+      }
+      return null;
+    },
+  };
+}

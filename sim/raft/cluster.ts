@@ -1,0 +1,197 @@
+/** What the replicas of one run share: their disks, who asked what, and the checkers. */
+import type {
+  Entry,
+  Message,
+  Raft,
+  RaftLimits,
+  RaftTiming,
+  ReadGuarantee,
+  Restored,
+} from '../../src/protocols/raft/types.ts';
+import type { KvInput } from '../checkers/models.ts';
+import { RaftWatch, raftCheckers } from '../checkers/raft/watch.ts';
+import type { Address, SimHost } from '../world/host.ts';
+import type { World } from '../world/world.ts';
+import type { KvCommand } from './machine.ts';
+import { RaftReplica } from './replica.ts';
+import { RaftStore } from './store.ts';
+
+/** What a client sends to any replica. */
+export interface ClientRequest extends KvCommand {
+  readonly attempt: number;
+  readonly guarantee: ReadGuarantee | null;
+  readonly from: Address;
+}
+
+export interface ClientAnswer {
+  readonly id: number;
+  readonly attempt: number;
+  /** Null output of a refused request says nothing. */
+  readonly ok: boolean;
+  readonly output: unknown;
+  /** Index of the host to ask next; null: any. */
+  readonly leader: number | null;
+}
+
+export interface ClusterOptions {
+  readonly timing: Partial<RaftTiming>;
+  readonly limits: Partial<RaftLimits>;
+  /** For planted bugs, between a core and its driver. */
+  readonly mutate: (raft: Raft, id: number) => Raft;
+}
+
+const RESTART_US = 200_000;
+/** Between two acts of the operator, about. */
+const OPERATOR_EVERY_US = 2_000_000;
+
+export class RaftCluster {
+  readonly watch: RaftWatch;
+  readonly timing: Partial<RaftTiming>;
+  readonly limits: Partial<RaftLimits>;
+  readonly mutate: ClusterOptions['mutate'];
+  readonly replicas: Map<number, RaftReplica> = new Map();
+  readonly #world: World;
+  readonly #stores = new Map<number, RaftStore>();
+  /** Requests that a replica has taken, by its own number for them. */
+  readonly #requests = new Map<number, { readonly on: number; readonly request: ClientRequest }>();
+  #requestIds = 0;
+
+  constructor(world: World, options: ClusterOptions) {
+    this.#world = world;
+    this.timing = options.timing;
+    this.limits = options.limits;
+    this.mutate = options.mutate;
+    this.watch = new RaftWatch(world, raftCheckers());
+  }
+
+  boot(host: SimHost): void {
+    const id = host.index + 1;
+    let store = this.#stores.get(id);
+    if (store === undefined) {
+      store = new RaftStore(this.#founding());
+      this.#stores.set(id, store);
+    } else {
+      store.crash(host.random('raft-disk'));
+    }
+    for (const [key, { on }] of this.#requests) if (on === id) this.#requests.delete(key);
+    const replica = new RaftReplica(this, host, id, store);
+    this.replicas.set(id, replica);
+    host.on<Message>('raft', (message) => replica.receive(message));
+    host.on<ClientRequest>('kv', (request) => this.#take(replica, request));
+    this.#operate(host, replica);
+  }
+
+  send(from: SimHost, message: Message): void {
+    const to = this.#world.hosts[message.to - 1];
+    if (to !== undefined) from.send(`${to.name}/raft`, message);
+  }
+
+  /** A replica whose disk failed is started again from what the disk really holds. */
+  halted(host: SimHost): void {
+    this.#world.sometimes('a replica halted');
+    const { incarnation } = host;
+    this.#world.schedule(this.#world.nowUs + RESTART_US, 'restart', host.name, null, () => {
+      if (host.incarnation !== incarnation || !host.up) return;
+      host.crash();
+      host.restart();
+      this.boot(host);
+    });
+  }
+
+  done(on: number, requestId: number, output: unknown): void {
+    this.#answer(on, requestId, { ok: output !== undefined, output, leader: on - 1 });
+  }
+
+  refused(on: number, requestId: number, leader: number | null): void {
+    this.#answer(on, requestId, {
+      ...{ ok: false, output: null, leader: leader === null ? null : leader - 1 },
+    });
+  }
+
+  readable(on: number, requestId: number): void {
+    const key = this.#requests.get(requestId)?.request.input.key ?? '';
+    this.#answer(on, requestId, {
+      ...{ ok: true, output: this.replicas.get(on)?.get(key) ?? null, leader: null },
+    });
+  }
+
+  /** Asked only while the configuration itself is committed: otherwise another one counted. */
+  countedBy(leader: RaftReplica, entry: Entry): void {
+    const { role, configuration, configurationIndex } = leader.raft.status();
+    if (role !== 'leader' || configurationIndex >= entry.index) return;
+    const isDurableOn = (id: number): boolean =>
+      this.#stores.get(id)?.holds(entry.index, entry.term) ?? false;
+    this.watch.tell('counted', { leader, entry, configuration, isDurableOn });
+  }
+
+  finalState(): unknown {
+    return [...this.#stores].map(([id, store]) => [id, store.restored()]);
+  }
+
+  #take(replica: RaftReplica, request: ClientRequest): void {
+    this.#requestIds += 1;
+    const requestId = this.#requestIds;
+    this.#requests.set(requestId, { on: replica.id, request });
+    const { guarantee, session, id, input } = request;
+    if (guarantee !== null) return replica.step({ type: 'read', requestId, guarantee });
+    const command: KvCommand = { session, id, input };
+    const data = new TextEncoder().encode(JSON.stringify(command));
+    replica.step({ type: 'propose', commands: [{ requestId, data }] });
+  }
+
+  #answer(
+    on: number,
+    requestId: number,
+    outcome: Pick<ClientAnswer, 'ok' | 'output' | 'leader'>,
+  ): void {
+    const taken = this.#requests.get(requestId);
+    this.#requests.delete(requestId);
+    const host = this.#world.hosts[on - 1];
+    if (taken === undefined || host === undefined) return;
+    const { from, id, attempt } = taken.request;
+    host.send(from, { id, attempt, ...outcome } satisfies ClientAnswer);
+  }
+
+  /** An operator who changes things while they break: hands over leadership, removes and adds voters. */
+  #operate(host: SimHost, replica: RaftReplica): void {
+    const random = host.random('operator');
+    host.after(random.between(OPERATOR_EVERY_US / 2, OPERATOR_EVERY_US * 2), 'operator', () => {
+      this.#operate(host, replica);
+      const { role, configuration } = replica.raft.status();
+      if (role !== 'leader') return;
+      const id = 1 + random.below(this.#world.hosts.length);
+      if (random.below(2) === 0) {
+        if (id !== replica.id) replica.step({ type: 'transferLeadership', to: id });
+        return;
+      }
+      const { voters } = configuration;
+      const op = voters.has(id) ? 'remove' : 'addVoter';
+      if (op === 'remove' && voters.size <= 3) return;
+      const mode = random.below(2) === 0 ? 'enterJoint' : 'simple';
+      this.#requestIds += 1;
+      const requestId = this.#requestIds;
+      const changes = [{ op, id } as const];
+      replica.step({ type: 'changeConfiguration', requestId, mode, changes, autoLeave: true });
+    });
+  }
+
+  #founding(): Restored {
+    const voters = new Set(this.#world.hosts.map(({ index }) => index + 1));
+    const none: ReadonlySet<number> = new Set();
+    const others = { votersOutgoing: none, learners: none, learnersNext: none, autoLeave: false };
+    const configuration = { voters, ...others };
+    return {
+      hardState: { term: 0, vote: null, commit: 0 },
+      snapshot: { index: 0, term: 0, configuration, sizeBytes: 0, digest: '' },
+      ...{ entries: [], compacted: null, appliedIndex: 0, partialSnapshot: null },
+      ...{ damagedIndex: null, voteDamaged: false },
+    };
+  }
+}
+
+/** A read of the log itself would be a command; reads that ask a guarantee are none. */
+export function guaranteeOf(input: KvInput, draw: number): ReadGuarantee | null {
+  if (input.op !== 'get') return null;
+  if (draw === 0) return { kind: 'lease', maxDriftPpm: 500 };
+  return draw === 1 ? { kind: 'linearizable' } : null;
+}

@@ -1,0 +1,281 @@
+/** Drives one Raft core on a simulated host: begins its effects in order, answers them with inputs. */
+
+import type { Timer } from '../../src/ports/clock.ts';
+import { createRaft } from '../../src/protocols/raft/raft.ts';
+import type {
+  Effect,
+  Entry,
+  Input,
+  Message,
+  Raft,
+  Send,
+  Snapshot,
+  TimerId,
+} from '../../src/protocols/raft/types.ts';
+import { assert } from '../../src/util/assert.ts';
+import type { Replica } from '../checkers/raft/watch.ts';
+import type { SimHost } from '../world/host.ts';
+import { hash128 } from '../world/random.ts';
+import type { RaftCluster } from './cluster.ts';
+import { KvMachine } from './machine.ts';
+import type { RaftStore } from './store.ts';
+
+/** Only its timing, its stalls and its failures are used: what is written is in the {@link RaftStore}. */
+const FILE = 'raft-log';
+
+export class RaftReplica implements Replica {
+  readonly id: number;
+  readonly raft: Raft;
+  readonly store: RaftStore;
+  readonly #host: SimHost;
+  readonly #cluster: RaftCluster;
+  readonly #written = new Map<number, number>();
+  readonly #timers = new Map<TimerId, Timer>();
+  /** Who waits for the entry at an index, and in which term it was proposed. */
+  readonly #waiting = new Map<number, { readonly term: number; readonly requestId: number }>();
+  readonly #machineQueue: Effect[] = [];
+  readonly #inputs: Input[] = [];
+  #machine: KvMachine;
+  #held: Send[] = [];
+  #durableToken = 0;
+  #syncing = false;
+  #machineBusy = false;
+  #stepping = false;
+  firstIndex: number;
+
+  constructor(cluster: RaftCluster, host: SimHost, id: number, store: RaftStore) {
+    this.#cluster = cluster;
+    this.#host = host;
+    this.id = id;
+    this.store = store;
+    const restored = store.restored();
+    const base = restored.compacted ?? restored.snapshot;
+    this.firstIndex = base.index + 1;
+    this.#written.set(base.index, base.term);
+    for (const { index, term } of restored.entries) this.#written.set(index, term);
+    this.#machine = this.#load(restored.snapshot);
+    const { timing, limits } = cluster;
+    const random = host.random('raft');
+    this.raft = cluster.mutate(createRaft({ id, restored, random, timing, limits }), id);
+    host.disk.writeAt(FILE, 0, new Uint8Array(1), () => {});
+    cluster.watch.tell('started', this);
+    this.step({ type: 'start' });
+  }
+
+  termAt(index: number): number | null {
+    return this.#written.get(index) ?? null;
+  }
+
+  get(key: string): unknown {
+    return this.#machine.get(key);
+  }
+
+  receive(message: Message): void {
+    this.step({ type: 'message', message });
+  }
+
+  /** Inputs that come up while effects are begun wait for their turn. */
+  step(input: Input): void {
+    this.#inputs.push(input);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+      const nowUs = this.#host.clock.nowUs();
+      for (const effect of this.raft.step({ ...next, nowUs })) this.#begin(effect);
+    }
+    this.#stepping = false;
+  }
+
+  #begin(effect: Effect): void {
+    switch (effect.type) {
+      case 'persist':
+        this.#write(effect.entries, effect.snapshot);
+        this.#cluster.watch.tell('saidCommit', this, effect.hardState.commit);
+        this.store.write(effect);
+        return this.#sync();
+      case 'persistSnapshotChunk':
+        this.store.write(effect);
+        return this.#sync();
+      case 'compact':
+        this.firstIndex = effect.throughIndex + 1;
+        this.store.write(effect);
+        return this.#sync();
+      case 'discardSnapshot':
+        this.store.write(effect);
+        return this.#sync();
+      case 'send':
+        if (effect.after === null || effect.after <= this.#durableToken) this.#send(effect.message);
+        else this.#held.push(effect);
+        return;
+      case 'apply':
+      case 'restore':
+      case 'takeSnapshot':
+        this.#machineQueue.push(effect);
+        return this.#runMachine();
+      case 'readSnapshot':
+        return this.#readSnapshot(effect);
+      case 'verifySnapshot': {
+        const data = this.store.received(effect.snapshot);
+        const { digest } = effect.snapshot;
+        const ok = data !== null && digestOf(data) === digest;
+        this.#host.after(100, 'verified', () =>
+          this.step({ type: 'snapshotVerified', digest, ok }),
+        );
+        return;
+      }
+      case 'setTimer':
+        return this.#setTimer(effect.id, effect.atUs);
+      case 'cancelTimer':
+        this.#timers.get(effect.id)?.cancel();
+        return;
+      case 'proposed':
+        this.#waiting.set(effect.index, effect);
+        return;
+      case 'proposalRejected':
+      case 'readRejected':
+        return this.#cluster.refused(this.id, effect.requestId, effect.leader);
+      case 'readReady':
+        return this.#cluster.readable(this.id, effect.requestId);
+      case 'roleChanged':
+        if (effect.role !== 'leader') return;
+        this.#host.world.sometimes('a leader was elected');
+        return this.#cluster.watch.tell('elected', this, effect.term);
+      case 'configurationChanged':
+        if (effect.configuration.votersOutgoing.size > 0) {
+          this.#host.world.sometimes('a configuration was joint');
+        }
+        return;
+      case 'transferEnded':
+        if (effect.ok) this.#host.world.sometimes('leadership was handed over');
+        return;
+      case 'halted':
+        return this.#cluster.halted(this.#host);
+    }
+  }
+
+  #send(message: Message): void {
+    this.#cluster.send(this.#host, message);
+  }
+
+  #setTimer(id: TimerId, atUs: number): void {
+    this.#timers.get(id)?.cancel();
+    const fire = (): void => this.step({ type: 'timer', id });
+    this.#timers.set(id, this.#host.clock.setTimer(atUs, fire));
+  }
+
+  #write(entries: readonly Entry[], snapshot: Snapshot | null): void {
+    if (snapshot !== null) {
+      this.#host.world.sometimes('a snapshot was installed');
+      this.#written.clear();
+      this.#written.set(snapshot.index, snapshot.term);
+      this.firstIndex = snapshot.index + 1;
+    }
+    for (const entry of entries) {
+      const previousTerm = this.#written.get(entry.index - 1) ?? 0;
+      this.#cluster.watch.tell('wrote', this, entry, previousTerm);
+      this.#written.set(entry.index, entry.term);
+    }
+    const last = entries.at(-1)?.index;
+    if (last === undefined) return;
+    for (let index = last + 1; this.#written.delete(index); index += 1);
+  }
+
+  /** One sync at a time takes all that was asked for when it began. */
+  #sync(): void {
+    if (this.#syncing || this.store.pending === 0) return;
+    this.#syncing = true;
+    const count = this.store.pending;
+    this.#host.disk.fdatasync(FILE, (outcome) => {
+      this.#syncing = false;
+      if (!outcome.ok) {
+        this.step({ type: 'persistFailed', reason: outcome.error.message });
+        return;
+      }
+      const token = this.store.sync(count);
+      if (token !== null) {
+        this.#durableToken = token;
+        const held = this.#held;
+        this.#held = held.filter(({ after }) => after !== null && after > token);
+        for (const { after, message } of held) {
+          if (after === null || after <= token) this.#send(message);
+        }
+        this.step({ type: 'persisted', token });
+      }
+      this.#sync();
+    });
+  }
+
+  /** Strictly in order, and now and then slowly. */
+  #runMachine(): void {
+    if (this.#machineBusy) return;
+    const effect = this.#machineQueue.shift();
+    if (effect === undefined) return;
+    this.#machineBusy = true;
+    const work = (): void => {
+      this.#machineBusy = false;
+      if (effect.type === 'apply') for (const entry of effect.entries) this.#apply(entry);
+      else if (effect.type === 'restore') this.#restore(effect.snapshot);
+      else if (effect.type === 'takeSnapshot') this.#takeSnapshot(effect);
+      this.#runMachine();
+    };
+    if (this.#host.world.buggify('slow state machine')) this.#host.after(20_000, 'apply', work);
+    else work();
+  }
+
+  #apply(entry: Entry): void {
+    assert(entry.index === this.#machine.index + 1, `entry ${entry.index} is applied in order`);
+    const { watch } = this.#cluster;
+    watch.tell('applied', this, entry);
+    this.#cluster.countedBy(this, entry);
+    const done = this.#machine.apply(entry);
+    if (done?.isFirst === true) {
+      watch.tell('did', this, entry.index, `${done.command.session}/${done.command.id}`);
+    }
+    const waiting = this.#waiting.get(entry.index);
+    this.#waiting.delete(entry.index);
+    if (waiting !== undefined) {
+      // Another leader's entry came to this place: nobody can say what becomes of the own one.
+      if (waiting.term !== entry.term) this.#cluster.refused(this.id, waiting.requestId, null);
+      else this.#cluster.done(this.id, waiting.requestId, done?.output);
+    }
+    this.step({ type: 'applied', index: entry.index });
+  }
+
+  #restore(snapshot: Snapshot): void {
+    this.#machine = this.#load(snapshot);
+    this.step({ type: 'applied', index: snapshot.index });
+  }
+
+  #takeSnapshot(effect: Extract<Effect, { type: 'takeSnapshot' }>): void {
+    const data = this.#machine.encode();
+    const { index, term, configuration } = effect;
+    const digest = digestOf(data);
+    const snapshot = { index, term, configuration, sizeBytes: data.length, digest };
+    this.#host.disk.fdatasync(FILE, (outcome) => {
+      if (!outcome.ok) return this.step({ type: 'snapshotFailed', index });
+      this.store.keep(snapshot, data);
+      this.step({ type: 'snapshotTaken', index, sizeBytes: data.length, digest });
+    });
+  }
+
+  #readSnapshot(effect: Extract<Effect, { type: 'readSnapshot' }>): void {
+    const { to, snapshot, offset, lengthBytes } = effect;
+    this.#host.after(100, 'read', () => {
+      const whole = this.store.read(snapshot);
+      const data = whole?.slice(offset, offset + lengthBytes) ?? null;
+      const { index, digest } = snapshot;
+      this.step({ type: 'snapshotRead', to, index, digest, offset, data });
+    });
+  }
+
+  #load(snapshot: Snapshot): KvMachine {
+    if (snapshot.index === 0) return new KvMachine();
+    const data = this.store.read(snapshot);
+    assert(data !== null, `the file of snapshot ${snapshot.index} is there`);
+    return KvMachine.decode(data);
+  }
+}
+
+function digestOf(data: Uint8Array): string {
+  return hash128(String.fromCharCode(...data)).join('-');
+}

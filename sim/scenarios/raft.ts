@@ -1,0 +1,110 @@
+/** Depth `raft`: the cores alone, a key-value store on them, an operator, and clients who are never sure. */
+import { checkers } from '../checkers/checkers.ts';
+import { type KvInput, models } from '../checkers/models.ts';
+import {
+  type ClientAnswer,
+  type ClientRequest,
+  type ClusterOptions,
+  guaranteeOf,
+  RaftCluster,
+} from '../raft/cluster.ts';
+import type { ClientCall } from '../world/clients.ts';
+import type { SimHost } from '../world/host.ts';
+import type { Run, Scenario } from '../world/scenario.ts';
+import type { World } from '../world/world.ts';
+
+const KEYS = 5;
+const RETRY_US = 150_000;
+const GIVE_UP_US = 1_500_000;
+
+const DEFAULT_OPTIONS: ClusterOptions = {
+  timing: { heartbeatUs: 50_000, electionUs: 150_000 },
+  // Small, so that a minute meets every bound: windows, compaction, snapshots in chunks.
+  limits: {
+    ...{ messageBytes: 2_048, inflightMessages: 8, inflightBytes: 8_192, waitingReads: 64 },
+    ...{ snapshotChunkBytes: 256, snapshotEveryEntries: 64, keptTailEntries: 16 },
+  },
+  mutate: (raft) => raft,
+};
+
+export function raftScenario(
+  change: Partial<ClusterOptions> & { readonly name?: string } = {},
+): Scenario<KvInput> {
+  const clusters = new WeakMap<World, RaftCluster>();
+  const clusterOf = (world: World): RaftCluster => {
+    const known = clusters.get(world);
+    if (known !== undefined) return known;
+    const cluster = new RaftCluster(world, { ...DEFAULT_OPTIONS, ...change });
+    clusters.set(world, cluster);
+    return cluster;
+  };
+  return {
+    name: change.name ?? 'raft',
+    describe:
+      'the Raft core: a key-value store, membership changes, hand-overs, three kinds of reads',
+    hosts: 5,
+    boot: (host) => clusterOf(host.world).boot(host),
+    clients: {
+      next: (random, serial) => {
+        const key = `k${random.below(KEYS)}`;
+        return random.below(2) === 0 ? { op: 'get', key } : { op: 'put', key, value: serial };
+      },
+      perform,
+    },
+    workload: { timeoutUs: GIVE_UP_US },
+    faults: [
+      ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock'] as const),
+      ...(['disk-stall', 'disk-fsync-error'] as const),
+    ],
+    faultyHostsMax: 5,
+    checkers: [checkers.linearizability(models.kv)],
+    finalState: ({ world }: Run<KvInput>) => clusterOf(world).finalState(),
+    probes: [
+      ...['a leader was elected', 'a configuration was joint', 'leadership was handed over'],
+      ...['a snapshot was installed', 'a replica halted', 'an operation timed out'],
+    ],
+  };
+}
+
+/** Asks whom it believes to lead, and again elsewhere, under one id: the session does it once. */
+function perform(
+  node: SimHost,
+  { id, input }: ClientCall<KvInput>,
+  done: (output: unknown) => void,
+): void {
+  const random = node.random('client');
+  const hosts = node.world.hosts.length;
+  const guarantee = guaranteeOf(input, random.below(3));
+  let target = random.below(hosts);
+  let attempt = 0;
+  let finished = false;
+  const ask = (): void => {
+    if (finished) return;
+    attempt += 1;
+    const from = `${node.name}/${id}`;
+    const request: ClientRequest = { session: node.name, id, input, attempt, guarantee, from };
+    node.send(`host-${target}/kv`, request);
+    const asked = attempt;
+    node.after(RETRY_US, 'retry', () => {
+      if (attempt !== asked) return;
+      target = random.below(hosts);
+      ask();
+    });
+  };
+  node.on<ClientAnswer>(`${id}`, (answer) => {
+    if (finished || answer.attempt !== attempt) return;
+    if (answer.ok) {
+      finished = true;
+      return done(answer.output);
+    }
+    target = answer.leader ?? random.below(hosts);
+    const asked = attempt;
+    node.after(5_000, 'redirected', () => {
+      if (attempt === asked) ask();
+    });
+  });
+  node.after(GIVE_UP_US, 'give-up', () => {
+    finished = true;
+  });
+  ask();
+}

@@ -1,0 +1,148 @@
+/** Depth `raft`: clean seeds pass, and every checker catches what was planted for it. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { appliedOnce } from '../../sim/checkers/raft/applied-once.ts';
+import { simulate } from '../../sim/index.ts';
+import { raftScenario } from '../../sim/scenarios/raft.ts';
+import type { Effect, Entry, Message, Raft, RaftTiming } from '../../src/protocols/raft/types.ts';
+
+const small = {
+  timing: { chaosUs: 10_000_000 },
+  workload: { operations: 200, thinkMaxUs: 200_000 },
+};
+const SEEDS = 40;
+
+type Mutation = (raft: Raft, id: number) => Raft;
+
+/** The first seed that the checker of that name fails. */
+function assertCaught(
+  checker: string,
+  makeMutation: () => Mutation,
+  timing: Partial<RaftTiming> = {},
+): void {
+  const others = new Set<string>();
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const options = { heartbeatUs: 50_000, electionUs: 150_000, ...timing };
+    const scenario = raftScenario({ mutate: makeMutation(), timing: options });
+    const { violation } = simulate(scenario, { seed, ...small });
+    if (violation?.checker === checker) return;
+    if (violation !== null) others.add(violation.checker);
+  }
+  assert.fail(`${checker} found nothing in ${SEEDS} seeds; others: ${[...others].join(', ')}`);
+}
+
+const onEffects =
+  (change: (effect: Effect) => Effect): Mutation =>
+  (raft) => ({ ...raft, step: (input) => raft.step(input).map(change) });
+
+const onMessages =
+  (change: (message: Message) => Message): Mutation =>
+  (raft) => ({
+    ...raft,
+    step: (input) =>
+      raft.step(input.type === 'message' ? { ...input, message: change(input.message) } : input),
+  });
+
+test('clean seeds with every fault of the depth find nothing', () => {
+  const sometimes = new Set<string>();
+  for (const seed of [1, 2, 3]) {
+    const result = simulate(raftScenario(), { seed, ...small });
+    assert.equal(result.violation, null);
+    for (const [label, count] of Object.entries(result.sometimes))
+      if (count > 0) sometimes.add(label);
+  }
+  for (const label of [
+    'a leader was elected',
+    'a configuration was joint',
+    'a snapshot was installed',
+  ]) {
+    assert.ok(sometimes.has(label), label);
+  }
+});
+
+test('a seed of it is the same twice', () => {
+  const [first, second] = [1, 2].map(() => simulate(raftScenario(), { seed: 9, ...small }));
+  assert.equal(first?.traceHash, second?.traceHash);
+});
+
+test('a voter that says yes to everybody elects two leaders in a term', () => {
+  const yes = onEffects((effect) =>
+    effect.type === 'send' && effect.message.type === 'voteReply'
+      ? { ...effect, message: { ...effect.message, granted: true } }
+      : effect,
+  );
+  // Time-outs not much longer than a message takes: candidates stand at once.
+  assertCaught('election-safety', () => yes, { heartbeatUs: 3_000, electionUs: 8_000 });
+});
+
+test('an acknowledgement before the entries are durable is seen to lose committed ones', () => {
+  const hasty = onEffects((effect) =>
+    effect.type === 'send' && effect.message.type === 'appendReply'
+      ? { ...effect, after: null }
+      : effect,
+  );
+  assertCaught('committed-survives', () => hasty);
+});
+
+test('a voter that believes every log to be as good as its own elects an incomplete leader', () => {
+  const naive = onMessages((message) =>
+    message.type === 'voteRequest' || message.type === 'preVoteRequest'
+      ? { ...message, lastTerm: 2 ** 40 }
+      : message,
+  );
+  assertCaught('leader-completeness', () => naive);
+});
+
+test('a replica that writes entries under another term than theirs breaks log matching', () => {
+  const blind = onEffects((effect) => {
+    if (effect.type !== 'persist') return effect;
+    const { term } = effect.hardState;
+    return { ...effect, entries: effect.entries.map((entry) => ({ ...entry, term })) };
+  });
+  assertCaught('log-matching', () => blind);
+});
+
+test('a replica that applies another command than the committed one is seen', () => {
+  const garbled = (entry: Entry): Entry =>
+    entry.kind === 'command' ? { ...entry, data: Uint8Array.of(0) } : entry;
+  const wrong: Mutation = (raft, id) =>
+    id !== 2
+      ? raft
+      : onEffects((effect) =>
+          effect.type === 'apply' ? { ...effect, entries: effect.entries.map(garbled) } : effect,
+        )(raft, id);
+  assertCaught('state-machine-safety', () => wrong);
+});
+
+test('a commit index that goes back is seen', () => {
+  const forgetful = (): Mutation => {
+    let writes = 0;
+    return onEffects((effect) => {
+      if (effect.type !== 'persist') return effect;
+      writes += 1;
+      const commit = writes % 50 === 0 ? 0 : effect.hardState.commit;
+      return { ...effect, hardState: { ...effect.hardState, commit } };
+    });
+  };
+  assertCaught('commit-never-regresses', forgetful);
+});
+
+test('a command that a forgotten session lets through twice is seen', () => {
+  const checker = appliedOnce();
+  const replica = (id: number) => ({ id, firstIndex: 1, termAt: () => null });
+  assert.equal(checker.did?.(replica(1), 5, 'client-0/7'), null);
+  assert.equal(checker.did?.(replica(2), 5, 'client-0/7'), null);
+  assert.match(checker.did?.(replica(2), 9, 'client-0/7') ?? '', /was done at 5/);
+});
+
+test('a replica that answers reads without asking anybody is caught by what clients saw', () => {
+  const rash: Mutation = (raft) => ({
+    ...raft,
+    step: (input) => {
+      if (input.type !== 'read') return raft.step(input);
+      const { appliedIndex: index } = raft.status();
+      return [{ type: 'readReady', requestId: input.requestId, index, guarantee: 'linearizable' }];
+    },
+  });
+  assertCaught('linearizability', () => rash);
+});
