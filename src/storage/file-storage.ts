@@ -33,7 +33,14 @@ export class FileStorage implements Storage {
     } catch (error) {
       throw storageError(dataDir, error);
     }
-    return new FileStorage(dataDir, await lockDataDirectory(dataDir));
+    const lock = await lockDataDirectory(dataDir);
+    try {
+      await removeTemporaries(dataDir);
+    } catch (error) {
+      await lock.release();
+      throw storageError(dataDir, error);
+    }
+    return new FileStorage(dataDir, lock);
   }
 
   put(key: string, value: Uint8Array, done: Completion<void>): void {
@@ -109,6 +116,17 @@ export class FileStorage implements Storage {
       }
       done(outcome);
     });
+  }
+}
+
+/** What a crash left in the middle of a `put`; nobody was told that it is durable. */
+async function removeTemporaries(root: string): Promise<void> {
+  for (const entry of await readdir(root, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    const directory = join(root, entry.name);
+    for (const name of await namesIn(directory)) {
+      if (name.endsWith(TEMPORARY_SUFFIX)) await rm(join(directory, name), { force: true });
+    }
   }
 }
 

@@ -19,17 +19,20 @@ function outlives(make: () => Arm, scenarios: readonly Scenario[]): void {
   test(name, { timeout: 1_200_000 }, async (t) => {
     const order = new Draw(seed).shuffled(scenarios);
     const moves = await FaultyMoves.start(arm);
-    t.after(() => moves.stop());
-    for (let index = 0; index < count; index += 1) {
-      const scenario = order[index % order.length];
-      assert.ok(scenario !== undefined);
-      let passed = false;
-      await t.test(`${index}: ${nameOf(scenario)}`, async () => {
-        await moves.fail(scenario, new Draw(seed * 1000 + index));
-        passed = true;
-      });
-      // The next move would start from what this one left.
-      if (!passed) break;
+    try {
+      for (let index = 0; index < count; index += 1) {
+        const scenario = order[index % order.length];
+        assert.ok(scenario !== undefined);
+        let passed = false;
+        await t.test(`${index}: ${nameOf(scenario)}`, async () => {
+          await moves.fail(scenario, new Draw(seed * 1000 + index));
+          passed = true;
+        });
+        // The next move would start from what this one left.
+        if (!passed) break;
+      }
+    } finally {
+      await moves.stop();
     }
   });
 }

@@ -120,6 +120,18 @@ describe('records on disk', () => {
   );
 
   it(
+    'leave nothing of a put that a crash cut short',
+    inDirectory(async (directory) => {
+      const first = await FileStorage.open(directory);
+      await ask<void>((done) => first.put('fence/m1', bytes('fenced'), done));
+      await first.close();
+      writeFileSync(join(directory, 'fence', 'm2.tmp~'), 'half of');
+      await (await FileStorage.open(directory)).close();
+      assert.deepEqual(readdirSync(join(directory, 'fence')), ['m1']);
+    }),
+  );
+
+  it(
     'refuse a second node on the same directory',
     inDirectory(async (directory) => {
       const first = await FileStorage.open(directory);
