@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -30,14 +30,27 @@ before(() => {
   const tarball = readdirSync(project).find((name) => name.endsWith('.tgz'));
   assert.ok(tarball !== undefined);
   execFileSync('tar', ['-xzf', join(project, tarball), '--strip-components=1', '-C', installed]);
-  for (const name of readdirSync(join(checkout, 'node_modules'))) {
-    if (name.startsWith('.')) continue;
-    symlinkSync(join(checkout, 'node_modules', name), join(project, 'node_modules', name));
+  for (const path of productionPackages()) {
+    mkdirSync(dirname(join(project, path)), { recursive: true });
+    symlinkSync(join(checkout, path), join(project, path));
   }
   writeFileSync(join(project, 'package.json'), '{"type":"module","private":true}');
 });
 
 after(() => rmSync(project, { recursive: true, force: true }));
+
+/** What npm would install beside the package: no package that only our own build and tests need. */
+function productionPackages(): readonly string[] {
+  const lock = JSON.parse(readFileSync(join(checkout, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { dev?: boolean }>;
+  };
+  const types = ['node_modules/@types/node', 'node_modules/undici-types'];
+  const all = Object.entries(lock.packages).filter(([path]) => path !== '');
+  return all
+    .filter(([path, { dev }]) => dev !== true || types.includes(path))
+    .map(([path]) => path)
+    .filter((path) => path.lastIndexOf('node_modules/') === 0);
+}
 
 function filesBelow(folder: string): readonly string[] {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
@@ -88,6 +101,13 @@ test('a host agent that embeds the package compiles against its types and moves 
   const dwcp = join(installed, 'bin/dwcp.js');
   const run = (...args: string[]) =>
     execFileSync(process.execPath, args, { cwd: project, encoding: 'utf8', stdio: 'pipe' });
+  const { exports } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
+    exports: Record<string, unknown>;
+  };
+  for (const entrance of Object.keys(exports).filter((name) => !name.endsWith('.json'))) {
+    const specifier = `dwcp${entrance.slice(1)}`;
+    run('--input-type=module', '--eval', `import ${JSON.stringify(specifier)}; process.exit(0)`);
+  }
   run(dwcp, 'keys', 'init');
   run(dwcp, 'keys', 'issue', 'host-a');
   run(dwcp, 'keys', 'issue', 'host-b');
