@@ -4,6 +4,7 @@ import { type DemoCluster, startDemoCluster } from '../src/cli/demo/cluster.ts';
 import type { MigrationReceipt } from '../src/node.ts';
 import { assert } from '../src/util/assert.ts';
 import { DwcpError } from '../src/util/errors.ts';
+import { cleanedUp } from './interruption.ts';
 import { GuestProbe } from './migration-probe.ts';
 
 export interface MemoryCell {
@@ -35,12 +36,13 @@ const STARVED_SHARE = 0.9;
 
 export async function withCluster<T>(work: (cluster: DemoCluster) => Promise<T>): Promise<T> {
   const cluster = await startDemoCluster();
-  try {
-    await linked(cluster);
-    return await work(cluster);
-  } finally {
-    await cluster.stop();
-  }
+  return cleanedUp(
+    () => cluster.stop(),
+    async () => {
+      await linked(cluster);
+      return await work(cluster);
+    },
+  );
 }
 
 export function isStarved(cell: MemoryCell, move: MemoryMove): boolean {

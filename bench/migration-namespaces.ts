@@ -1,6 +1,7 @@
 /** Two network namespaces of this machine with one shaped link between them: two hosts on one wire. */
 import { execFileSync } from 'node:child_process';
 import { DwcpError } from '../src/util/errors.ts';
+import { cleanedUp } from './interruption.ts';
 
 export interface TwoHosts {
   readonly addresses: { readonly a: string; readonly b: string };
@@ -22,22 +23,12 @@ export async function onShapedLink<T>(
   const remove = (): void => {
     for (const name of Object.values(names)) attempt(['netns', 'delete', name]);
   };
-  const ended = (): never => {
-    remove();
-    process.exit(130);
-  };
-  for (const signal of SIGNALS) process.once(signal, ended);
-  try {
+  return cleanedUp(remove, async () => {
     connect(names, bitsPerSec);
     const enter = (name: string): string[] => ['nsenter', `--net=/run/netns/${name}`, '--'];
     return await work({ addresses: ADDRESSES, enter: { a: enter(names.a), b: enter(names.b) } });
-  } finally {
-    for (const signal of SIGNALS) process.removeListener(signal, ended);
-    remove();
-  }
+  });
 }
-
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 function connect(names: { readonly a: string; readonly b: string }, bitsPerSec: number): void {
   ip('netns', 'add', names.a);

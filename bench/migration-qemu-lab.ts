@@ -7,6 +7,7 @@ import { startDemoCluster } from '../src/cli/demo/cluster.ts';
 import { lastWords } from '../src/hypervisors/qemu/launch.ts';
 import { assert } from '../src/util/assert.ts';
 import { DwcpError } from '../src/util/errors.ts';
+import { cleanedUp } from './interruption.ts';
 import { moveByAgents, moveByQemu, type VmHosts, type VmMove } from './migration-qemu-run.ts';
 import type { SavedVm } from './migration-qemu-vm.ts';
 
@@ -39,7 +40,8 @@ async function runLab({ vm, folder, hosts, addressA, contenders, repetitions }: 
     hosts: { a: addressA, b: addressB, c: addressA },
     prefix: (node) => (node === 'b' ? enterB : []),
   });
-  try {
+  const stop = () => cluster.stop();
+  await cleanedUp(stop, async () => {
     const linked = async () => {
       const status = await cluster.clients.get('a')?.status();
       return status?.peers.some((peer) => peer.id === 'b' && peer.connected) ?? false;
@@ -66,10 +68,8 @@ async function runLab({ vm, folder, hosts, addressA, contenders, repetitions }: 
       if (isWhole) whole += 1;
     }
     report({ type: 'done' });
-  } finally {
-    await cluster.stop();
-    process.disconnect();
-  }
+  });
+  process.disconnect();
 }
 
 function report(message: VmLabReport): void {

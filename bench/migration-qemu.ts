@@ -3,14 +3,16 @@
  * over a link shaped to 1 Gbit/s between two network namespaces, and over bare loopback.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { commandLine } from '../src/hypervisors/qemu/find-process.ts';
 import { DwcpError } from '../src/util/errors.ts';
 import { formatBytes } from '../src/util/units.ts';
 import type { BenchResult, BenchRunOptions, PeerResult } from './document.ts';
 import { formatFigure, sideResult } from './harness.ts';
+import { cleanedUp } from './interruption.ts';
 import { onShapedLink } from './migration-namespaces.ts';
 import type { VmContender, VmLabPlan, VmLabReport } from './migration-qemu-lab.ts';
 import type { VmMove } from './migration-qemu-run.ts';
@@ -41,7 +43,11 @@ interface Course {
 
 export async function qemuResults(options: BenchRunOptions): Promise<BenchResult[]> {
   const folder = mkdtempSync(join(tmpdir(), 'dwcp-bench-vm-'));
-  try {
+  const remove = (): void => {
+    killVms(folder);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return cleanedUp(remove, async () => {
     const memoryBytes = (options.quick ? 160 : 512) * MIB;
     const dirtyBytesPerSec = (options.quick ? 4 : 20) * MIB;
     const vm = await saveVm(folder, { memoryBytes, dirtyBytesPerSec });
@@ -65,9 +71,7 @@ export async function qemuResults(options: BenchRunOptions): Promise<BenchResult
       hosts: { addressB: '127.0.0.1', enterB: [] },
     });
     return [link, loopback].flatMap(courseResults);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** QEMU does not compare memory, so neither do we where the two are held against each other. */
@@ -128,18 +132,37 @@ function runLab(
   const script = fileURLToPath(new URL('./migration-qemu-lab.js', import.meta.url));
   const [first, ...rest] = [...enter, process.execPath, script, JSON.stringify(plan)];
   const child = spawn(first ?? process.execPath, rest, { stdio: ['ignore', 2, 2, 'ipc'] });
-  return new Promise((resolve, reject) => {
-    let isDone = false;
-    child.on('message', (report: VmLabReport) => {
-      if (report.type === 'done') isDone = true;
-      onReport(report);
-    });
+  const ended = new Promise<number | null>((resolve, reject) => {
     child.on('error', reject);
-    child.on('exit', (code) => {
-      if (isDone && code === 0) return resolve();
-      reject(new DwcpError('ERR_DWCP_GUEST_FAILED', `the VM's part of the bench ended (${code})`));
-    });
+    child.on('exit', resolve);
   });
+  let isDone = false;
+  child.on('message', (report: VmLabReport) => {
+    if (report.type === 'done') isDone = true;
+    onReport(report);
+  });
+  const stop = async (): Promise<void> => {
+    if (child.exitCode === null) child.kill('SIGTERM');
+    await ended;
+  };
+  return cleanedUp(stop, async () => {
+    const code = await ended;
+    if (isDone && code === 0) return;
+    throw new DwcpError('ERR_DWCP_GUEST_FAILED', `the VM's part of the bench ended (${code})`);
+  });
+}
+
+/** VMs are sessions of their own and outlive who started them; ours name our folder. */
+function killVms(folder: string): void {
+  for (const pid of readdirSync('/proc').map(Number).filter(Number.isInteger)) {
+    if (pid === process.pid || !commandLine(pid).some((word) => word.includes(`${folder}/`)))
+      continue;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended meanwhile.
+    }
+  }
 }
 
 // ---- the document -------------------------------------------------------------------------------
