@@ -19,7 +19,11 @@ if (files.length === 0) {
 }
 const result = spawnSync(
   process.execPath,
-  ['--enable-source-maps', '--test', '--test-reporter=spec', '--test-concurrency=2', ...files],
+  // A file that a failure left with open sockets would hold CI for ever: the limit ends it.
+  [
+    ...['--enable-source-maps', '--test', '--test-reporter=spec', '--test-concurrency=2'],
+    ...['--test-timeout=600000', ...files],
+  ],
   { stdio: 'inherit', cwd: root },
 );
 process.exit(result.status ?? 1);
