@@ -40,7 +40,7 @@ function nextCut(state: ReplicaState): LogIndex {
 }
 
 export function applied(state: ReplicaState, index: LogIndex): void {
-  assert(index <= state.handed, `${index} was handed to the state machine`);
+  assert(index <= state.handed, 'only what was handed over is applied');
   if (index <= state.applied) return;
   state.applied = index;
   while ((state.applying[0]?.index ?? Number.POSITIVE_INFINITY) <= index) {

@@ -125,7 +125,7 @@ export class DiskQueue {
 
   /** Takes the finished writes, oldest first. */
   finished(token: number): readonly Written[] {
-    assert(token <= this.#issuedToken, `write ${token} was never asked for`);
+    assert(token <= this.#issuedToken, 'only what was asked for is durable');
     this.#durableToken = Math.max(this.#durableToken, token);
     let count = 0;
     while ((this.#writes[count]?.token ?? Number.POSITIVE_INFINITY) <= token) count += 1;

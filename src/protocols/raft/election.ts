@@ -48,7 +48,7 @@ export function startPreVote(state: ReplicaState): void {
   const term = state.term + 1;
   const { lastIndex, lastTerm } = state.log;
   for (const to of otherVoters(state)) {
-    state.send({ type: 'preVoteRequest', to, term, lastIndex, lastTerm }, 'none');
+    state.send({ type: 'preVoteRequest', from: state.id, to, term, lastIndex, lastTerm }, 'none');
   }
   tally(state);
 }
@@ -60,7 +60,10 @@ export function startElection(state: ReplicaState, transfer: boolean): void {
   const { term } = state;
   const { lastIndex, lastTerm } = state.log;
   for (const to of otherVoters(state)) {
-    state.send({ type: 'voteRequest', to, term, lastIndex, lastTerm, transfer }, 'all');
+    state.send(
+      { type: 'voteRequest', from: state.id, to, term, lastIndex, lastTerm, transfer },
+      'all',
+    );
   }
 }
 
@@ -132,7 +135,10 @@ export function preVoteRequest(state: ReplicaState, message: PreVoteRequest): vo
   const granted =
     message.term > state.term && !protectsLeader(state) && wouldElect(state, lastIndex, lastTerm);
   const term = granted ? message.term : state.term;
-  state.send({ type: 'preVoteReply', to, term, granted }, granted ? 'none' : 'term');
+  state.send(
+    { type: 'preVoteReply', from: state.id, to, term, granted },
+    granted ? 'none' : 'term',
+  );
 }
 
 export function preVoteReply(state: ReplicaState, message: PreVoteReply): void {
@@ -152,7 +158,7 @@ export function voteRequest(state: ReplicaState, message: VoteRequest): void {
     if (state.vote === null) state.setTerm(term, to);
     state.drawElectionTimeout();
   }
-  state.send({ type: 'voteReply', to, term, granted }, 'term');
+  state.send({ type: 'voteReply', from: state.id, to, term, granted }, 'term');
 }
 
 export function voteReply(state: ReplicaState, message: VoteReply): void {

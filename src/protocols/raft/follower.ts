@@ -8,10 +8,7 @@ import type { AppendRequest, Heartbeat, LogIndex, ReplicaId, TimeoutNow } from '
 
 /** There is one leader per term, so whoever speaks as one in ours is it. */
 export function hearLeader(state: ReplicaState, from: ReplicaId): void {
-  assert(
-    state.role !== 'leader',
-    `one leader in term ${state.term}, but ${from} speaks as one too`,
-  );
+  assert(state.role !== 'leader', 'there is one leader in a term');
   becomeFollower(state, state.term, from, `follows ${from}`);
   state.heardUs = state.nowUs;
   state.postponeElection();
@@ -40,11 +37,21 @@ export function appendRequest(state: ReplicaState, message: AppendRequest): void
 
 /** Says only what is durable: at once, or when the write that makes it so is done. */
 function acknowledge(state: ReplicaState, message: AppendRequest, matchIndex: number): void {
-  const { from: to, round } = message;
-  const isStable = matchIndex <= state.log.stableIndex;
+  const { from: to, round, entries } = message;
+  const { term, acknowledged } = state;
   if (state.damagedIndex !== null && matchIndex >= state.damagedIndex) state.damagedIndex = null;
+  const isSaid =
+    acknowledged.matchIndex === matchIndex &&
+    acknowledged.round === round &&
+    acknowledged.term === term;
+  // A leader that only tells the commit needs no answer. One that asks, asks in a new round.
+  if (isSaid && entries.length === 0) return;
+  acknowledged.matchIndex = matchIndex;
+  acknowledged.round = round;
+  acknowledged.term = term;
+  const isStable = matchIndex <= state.log.stableIndex;
   state.send(
-    { type: 'appendReply', to, term: state.term, round, matchIndex, refused: null },
+    { type: 'appendReply', from: state.id, to, term, round, matchIndex, refused: null },
     isStable ? 'term' : 'all',
   );
 }
@@ -55,7 +62,7 @@ function refuse(state: ReplicaState, message: AppendRequest): void {
   const damaged = state.damagedIndex !== null;
   const refused = { previousIndex, hintIndex: hint.index, hintTerm: hint.term, damaged };
   state.send(
-    { type: 'appendReply', to, term: state.term, round, matchIndex: null, refused },
+    { type: 'appendReply', from: state.id, to, term: state.term, round, matchIndex: null, refused },
     'term',
   );
 }
@@ -63,7 +70,7 @@ function refuse(state: ReplicaState, message: AppendRequest): void {
 export function heartbeat(state: ReplicaState, message: Heartbeat): void {
   hearLeader(state, message.from);
   const { from: to, round } = message;
-  state.send({ type: 'heartbeatReply', to, term: state.term, round }, 'term');
+  state.send({ type: 'heartbeatReply', from: state.id, to, term: state.term, round }, 'term');
   if (state.damagedIndex !== null) reportDamage(state, message, state.damagedIndex);
   commitTo(state, Math.min(message.commit, state.log.lastIndex));
 }
@@ -77,7 +84,7 @@ function reportDamage(
   const { lastIndex: hintIndex, lastTerm: hintTerm } = state.log;
   const refused = { previousIndex: damagedIndex, hintIndex, hintTerm, damaged: true };
   state.send(
-    { type: 'appendReply', to, term: state.term, round, matchIndex: null, refused },
+    { type: 'appendReply', from: state.id, to, term: state.term, round, matchIndex: null, refused },
     'term',
   );
 }

@@ -42,7 +42,7 @@ export function beginRound(state: ReplicaState): void {
   for (const peer of state.peers.values()) {
     const commit = Math.min(state.commit, peer.matchIndex);
     const { id: to } = peer;
-    state.send({ type: 'heartbeat', to, term: state.term, commit, round }, 'term');
+    state.send({ type: 'heartbeat', from: state.id, to, term: state.term, commit, round }, 'term');
   }
   confirmReads(state);
 }
@@ -58,7 +58,7 @@ export function startWaitingReads(state: ReplicaState): void {
 export function contacted(state: ReplicaState, peer: Progress, round: number): void {
   peer.lastContactUs = state.nowUs;
   if (round <= peer.ackedRound) return;
-  assert(round <= state.reads.round, `round ${round} was begun`);
+  assert(round <= state.reads.round, 'a round is begun before it is echoed');
   peer.ackedRound = round;
   peer.ackedRoundUs = state.reads.roundStartUs(round) ?? peer.ackedRoundUs;
   confirmReads(state);
@@ -77,7 +77,10 @@ function confirmReads(state: ReplicaState): void {
     else {
       const { id: to, incarnation } = from;
       const { term } = state;
-      state.send({ type: 'readIndexReply', to, term, incarnation, requestId, index }, 'term');
+      state.send(
+        { type: 'readIndexReply', from: state.id, to, term, incarnation, requestId, index },
+        'term',
+      );
     }
   }
   if (ready.length > 0) startWaitingReads(state);

@@ -4,7 +4,7 @@ import { entryBytes } from './entry-size.ts';
 import { Progress } from './progress.ts';
 import { releasePinned } from './snapshot-pins.ts';
 import type { ReplicaState } from './state.ts';
-import type { Configuration, Entry } from './types.ts';
+import type { Configuration, Entry, LogIndex, Term } from './types.ts';
 
 export type NewEntry =
   | { readonly kind: 'noop' }
@@ -12,11 +12,22 @@ export type NewEntry =
   | { readonly kind: 'configuration'; readonly configuration: Configuration };
 
 export function appendOwn(state: ReplicaState, content: NewEntry): Entry {
-  const entry: Entry = { ...content, index: state.log.lastIndex + 1, term: state.term };
+  const entry = entryOf(content, state.log.lastIndex + 1, state.term);
   state.append([entry]);
   if (entry.kind === 'command') state.uncommittedBytes += entryBytes(entry);
   if (entry.kind === 'configuration') trackMembers(state);
   return entry;
+}
+
+function entryOf(content: NewEntry, index: LogIndex, term: Term): Entry {
+  switch (content.kind) {
+    case 'noop':
+      return { kind: 'noop', index, term };
+    case 'command':
+      return { kind: 'command', index, term, data: content.data };
+    case 'configuration':
+      return { kind: 'configuration', index, term, configuration: content.configuration };
+  }
 }
 
 /** One progress per member but the leader; a member that left is told nothing more. */

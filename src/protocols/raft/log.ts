@@ -49,7 +49,7 @@ export class RaftLog {
 
   at(index: LogIndex): Entry {
     const entry = this.#entries[index - this.#base.index - 1];
-    assert(entry !== undefined, `entry ${index} is in ${this.firstIndex}..${this.lastIndex}`);
+    assert(entry !== undefined, 'the entry is in the log');
     return entry;
   }
 
@@ -64,8 +64,9 @@ export class RaftLog {
 
   append(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      assert(entry.index === this.lastIndex + 1, `entry ${entry.index} follows ${this.lastIndex}`);
-      assert(entry.term >= this.lastTerm, `term ${entry.term} follows ${this.lastTerm}`);
+      // Fixed texts: an assertion on the hot path must not build a sentence each time it holds.
+      assert(entry.index === this.lastIndex + 1, 'entries are contiguous');
+      assert(entry.term >= this.lastTerm, 'terms never go down');
       this.#entries.push(entry);
       this.#bytes += entryBytes(entry);
     }
@@ -101,7 +102,7 @@ export class RaftLog {
   slice(from: LogIndex, to: LogIndex, bytesMax: number): readonly Entry[] {
     const start = from - this.firstIndex;
     const end = Math.min(to, this.lastIndex) - this.#base.index;
-    assert(start >= 0, `${from} is not compacted`);
+    assert(start >= 0, 'the entries are not compacted');
     let bytes = 0;
     let stop = start;
     for (; stop < end; stop += 1) {

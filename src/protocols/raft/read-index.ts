@@ -25,7 +25,10 @@ export function read(state: ReplicaState, requestId: number, guarantee: ReadGuar
   state.reads.forwarded.set(requestId, deadlineUs);
   const { incarnation } = state.reads;
   const { leader: to, term } = state;
-  state.send({ type: 'readIndexRequest', to, term, incarnation, requestId }, 'term');
+  state.send(
+    { type: 'readIndexRequest', from: state.id, to, term, incarnation, requestId },
+    'term',
+  );
 }
 
 function readAsLeader(state: ReplicaState, requestId: number, guarantee: ReadGuarantee): void {
@@ -47,7 +50,14 @@ export function readIndexRequest(state: ReplicaState, message: ReadIndexRequest)
   const { from, requestId, incarnation } = message;
   if (state.role !== 'leader' || state.reads.count >= state.limits.waitingReads) {
     const { term } = state;
-    const reply = { type: 'readIndexReply', to: from, term, incarnation, requestId } as const;
+    const reply = {
+      type: 'readIndexReply',
+      from: state.id,
+      to: from,
+      term,
+      incarnation,
+      requestId,
+    } as const;
     return state.send({ ...reply, index: null }, 'term');
   }
   state.reads.unstarted.push({ requestId, from: { id: from, incarnation } });

@@ -70,11 +70,11 @@ function receiveOld(state: ReplicaState, message: Message): void {
   const { term } = state;
   if (isFromLeader(message)) {
     state.send(
-      { type: 'appendReply', to, term, round: 0, matchIndex: null, refused: null },
+      { type: 'appendReply', from: state.id, to, term, round: 0, matchIndex: null, refused: null },
       'term',
     );
   } else if (message.type === 'voteRequest') {
-    state.send({ type: 'voteReply', to, term, granted: false }, 'term');
+    state.send({ type: 'voteReply', from: state.id, to, term, granted: false }, 'term');
   }
 }
 

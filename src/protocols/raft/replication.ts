@@ -69,6 +69,7 @@ function sendAppend(state: ReplicaState, peer: Progress): boolean {
   state.send(
     {
       type: 'appendRequest',
+      from: state.id,
       to: peer.id,
       term,
       previousIndex,
@@ -95,8 +96,13 @@ function sendEmpty(state: ReplicaState, peer: Progress): void {
   const { term, commit } = state;
   const message = {
     type: 'appendRequest',
+    from: state.id,
     to: peer.id,
-    ...{ term, previousIndex, previousTerm, entries: [], commit },
+    term,
+    previousIndex,
+    previousTerm,
+    entries: [],
+    commit,
     round: state.reads.round,
   } as const;
   state.send(message, 'term');

@@ -47,7 +47,12 @@ function answerHeld(
   state.send(
     {
       type: 'snapshotReply',
-      ...{ to, term, round, index, digest },
+      from: state.id,
+      to,
+      term,
+      round,
+      index,
+      digest,
       receivedBytes: sizeBytes,
       installed: true,
     },
@@ -68,7 +73,17 @@ function answer(
 ): void {
   const { term } = state;
   state.send(
-    { type: 'snapshotReply', to, term, round, index, digest, receivedBytes, installed: false },
+    {
+      type: 'snapshotReply',
+      from: state.id,
+      to,
+      term,
+      round,
+      index,
+      digest,
+      receivedBytes,
+      installed: false,
+    },
     'all',
   );
 }

@@ -29,7 +29,10 @@ function ask(state: ReplicaState, peer: Progress): void {
   transfer.lastSentUs = state.nowUs;
   const { snapshot } = transfer;
   const { round } = state.reads;
-  state.send({ type: 'snapshotOffer', to: peer.id, term: state.term, snapshot, round }, 'term');
+  state.send(
+    { type: 'snapshotOffer', from: state.id, to: peer.id, term: state.term, snapshot, round },
+    'term',
+  );
 }
 
 /** The follower holds a part; true when it holds all that the snapshot would give it. */
@@ -73,5 +76,8 @@ export function snapshotRead(
   const { offset, data } = input;
   const { term } = state;
   const { round } = state.reads;
-  state.send({ type: 'snapshotChunk', to: peer.id, term, snapshot, offset, data, round }, 'term');
+  state.send(
+    { type: 'snapshotChunk', from: state.id, to: peer.id, term, snapshot, offset, data, round },
+    'term',
+  );
 }

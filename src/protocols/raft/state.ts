@@ -46,9 +46,6 @@ export interface Transfer {
   readonly deadlineUs: number;
 }
 
-type WithoutSender<M> = M extends Message ? Omit<M, 'from'> : never;
-export type Outgoing = WithoutSender<Message>;
-
 export class ReplicaState {
   readonly id: ReplicaId;
   readonly timing: RaftTiming;
@@ -88,6 +85,14 @@ export class ReplicaState {
   readonly pinned: Snapshot[] = [];
   takingSnapshotAt: LogIndex | null = null;
   partial: PartialSnapshot | null;
+
+  // following
+  /** The last acknowledgement, so that the same one is not said twice in a round. */
+  acknowledged: { term: Term; round: number; matchIndex: LogIndex } = {
+    term: 0,
+    round: 0,
+    matchIndex: 0,
+  };
 
   // time
   /** When the leader was last heard, or this life began: until a time-out later we protect it. */
@@ -163,8 +168,8 @@ export class ReplicaState {
     this.#others.push(effect);
   }
 
-  send(message: Outgoing, durability: Durability): void {
-    this.#outbox.push({ message: { ...message, from: this.id } as Message, durability });
+  send(message: Message, durability: Durability): void {
+    this.#outbox.push({ message, durability });
   }
 
   /** Appends to the log and makes a configuration among the entries count at once. */
@@ -177,7 +182,7 @@ export class ReplicaState {
   }
 
   truncate(index: LogIndex): void {
-    assert(index > this.commit, `entry ${index} is committed and stays`);
+    assert(index > this.commit, 'what is committed stays');
     this.log.truncate(index);
     this.disk.truncated(index);
     if (this.configurations.truncate(index)) this.announceConfiguration();
@@ -225,7 +230,7 @@ export class ReplicaState {
   }
 
   begin(nowUs: number): void {
-    assert(Number.isSafeInteger(nowUs) && nowUs >= this.nowUs, `time goes on: ${nowUs}`);
+    assert(Number.isSafeInteger(nowUs) && nowUs >= this.nowUs, 'time goes on, in integers');
     assert(this.#others.length === 0 && this.#outbox.length === 0, 'a step left effects behind');
     this.nowUs = nowUs;
   }

@@ -53,5 +53,5 @@ export function handOver(state: ReplicaState): void {
 function sendTimeoutNow(state: ReplicaState, to: ReplicaId): void {
   assert(state.role === 'leader', 'only a leader hands over');
   state.leaseRevoked = true;
-  state.send({ type: 'timeoutNow', to, term: state.term }, 'term');
+  state.send({ type: 'timeoutNow', from: state.id, to, term: state.term }, 'term');
 }
