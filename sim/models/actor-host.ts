@@ -23,10 +23,11 @@ export function createSimActorHost(
     makeBell: (cell) => {
       let rung = false;
       let removed = false;
+      let name: string | null = null;
       const ring = (): void => {
         if (rung || removed || host.incarnation !== incarnation) return;
         rung = true;
-        const name = `${host.name}${cell.self.path}`;
+        name ??= `${host.name}${cell.self.path}`;
         const atUs = world.nowUs + order.below(overrides.turnSpreadUs ?? TURN_SPREAD_US);
         world.schedule(atUs, 'turn', name, null, () => turn(), host);
       };

@@ -5,6 +5,7 @@ import {
   type Outcome,
   succeeded,
 } from '../../src/util/errors.ts';
+import type { LabelledStream } from '../world/decisions.ts';
 import { calmDisk, type DiskPlan } from '../world/fault-plan.ts';
 import type { SimHost } from '../world/host.ts';
 
@@ -19,6 +20,9 @@ interface SimFile {
   /** Sectors written since the last sync. */
   readonly dirty: Set<number>;
 }
+
+type DiskWork =
+  `disk-${'read' | 'write' | 'truncate' | 'fdatasync' | 'rename' | 'remove' | 'syncDir' | 'list'}`;
 
 type NameChange =
   | { readonly op: 'create'; readonly name: string; readonly file: SimFile }
@@ -35,6 +39,7 @@ export class SimDisk {
   full = 0;
   fsyncFails = 0;
   readonly #host: SimHost;
+  #latency: LabelledStream | null = null;
   #names = new Map<string, SimFile>();
   #durableNames = new Map<string, SimFile>();
   #nameChanges: NameChange[] = [];
@@ -47,7 +52,7 @@ export class SimDisk {
 
   /** Fewer bytes than asked for at the end of the file; none of a file that is not there. */
   readAt(name: string, offset: number, length: number, done: Completion<Uint8Array>): void {
-    this.#ask('read', name, done, () => {
+    this.#ask('disk-read', name, done, () => {
       const bytes = this.#names.get(name)?.bytes ?? new Uint8Array();
       return succeeded(bytes.slice(offset, offset + length));
     });
@@ -56,7 +61,7 @@ export class SimDisk {
   /** Creates the file, and zeros between its end and `offset`. */
   writeAt(name: string, offset: number, bytes: Uint8Array, done: Completion<void>): void {
     const copy = bytes.slice();
-    this.#ask('write', name, done, () => {
+    this.#ask('disk-write', name, done, () => {
       if (this.full > 0) return failed(storageError('ENOSPC', `no space to write ${name}`));
       const file = this.#open(name);
       const end = offset + copy.length;
@@ -69,7 +74,7 @@ export class SimDisk {
   }
 
   truncate(name: string, length: number, done: Completion<void>): void {
-    this.#ask('truncate', name, done, () => {
+    this.#ask('disk-truncate', name, done, () => {
       const file = this.#open(name);
       for (let at = length; at < file.bytes.length; at += SECTOR_BYTES)
         file.dirty.add(sectorOf(at));
@@ -79,7 +84,7 @@ export class SimDisk {
   }
 
   fdatasync(name: string, done: Completion<void>): void {
-    this.#ask('fdatasync', name, done, () => {
+    this.#ask('disk-fdatasync', name, done, () => {
       const file = this.#names.get(name);
       if (file === undefined) return succeeded(undefined);
       if (this.fsyncFails > 0) {
@@ -87,14 +92,14 @@ export class SimDisk {
         file.dirty.clear();
         return failed(storageError('EIO', `fdatasync of ${name} failed`));
       }
-      file.durable = withSectors(file.durable, file, file.dirty);
+      if (file.dirty.size > 0) file.durable = withSectors(file.durable, file, file.dirty);
       file.dirty.clear();
       return succeeded(undefined);
     });
   }
 
   rename(from: string, to: string, done: Completion<void>): void {
-    this.#ask('rename', `${from} ${to}`, done, () => {
+    this.#ask('disk-rename', `${from} ${to}`, done, () => {
       const file = this.#names.get(from);
       if (file === undefined) return failed(storageError('ENOENT', `no file ${from}`));
       this.#change({ op: 'rename', from, to, file });
@@ -103,14 +108,14 @@ export class SimDisk {
   }
 
   remove(name: string, done: Completion<void>): void {
-    this.#ask('remove', name, done, () => {
+    this.#ask('disk-remove', name, done, () => {
       if (this.#names.has(name)) this.#change({ op: 'remove', name });
       return succeeded(undefined);
     });
   }
 
   syncDir(done: Completion<void>): void {
-    this.#ask('syncDir', '', done, () => {
+    this.#ask('disk-syncDir', '', done, () => {
       this.#durableNames = new Map(this.#names);
       this.#nameChanges = [];
       return succeeded(undefined);
@@ -118,7 +123,7 @@ export class SimDisk {
   }
 
   list(prefix: string, done: Completion<readonly { name: string; size: number }[]>): void {
-    this.#ask('list', prefix, done, () =>
+    this.#ask('disk-list', prefix, done, () =>
       succeeded(
         [...this.#names]
           .filter(([name]) => name.startsWith(prefix))
@@ -195,10 +200,11 @@ export class SimDisk {
   }
 
   /** The work happens when it completes: until then a crash leaves nothing of it. */
-  #ask<T>(what: string, name: string, done: Completion<T>, work: () => Outcome<T>): void {
+  #ask<T>(what: DiskWork, name: string, done: Completion<T>, work: () => Outcome<T>): void {
     const host = this.#host;
     const { world, incarnation } = host;
-    const latencyUs = host.random('disk').between(this.plan.latencyMinUs, this.plan.latencyMaxUs);
+    this.#latency ??= host.random('disk');
+    const latencyUs = this.#latency.between(this.plan.latencyMinUs, this.plan.latencyMaxUs);
     const complete = (): void => {
       if (this.stalled > 0) {
         this.#waiting.push(() => schedule(world.nowUs));
@@ -208,7 +214,7 @@ export class SimDisk {
     };
     const schedule = (atUs: number): void => {
       if (host.incarnation !== incarnation) return;
-      world.schedule(atUs, 'disk', `${host.name}/${what}`, name, complete, host);
+      world.schedule(atUs, what, host.name, name, complete, host);
     };
     this.#lastUs = Math.max(this.#lastUs, world.nowUs + latencyUs);
     schedule(this.#lastUs);

@@ -15,7 +15,12 @@ interface Link {
   readonly losses: number[];
   lastArrivalUs: number;
   readonly held: (() => void)[];
+  /** `a>b/actor` by actor, for traces. */
+  readonly labels: Map<string, string>;
 }
+
+/** Addresses kept parsed: those of servers, which recur; a client's may be new for every operation. */
+const ADDRESSES_MAX = 1_024;
 
 /**
  * Messages between hosts: late, lost, twice, out of order, cut one way, clogged. Whoever needs more sends
@@ -28,16 +33,25 @@ export class SimNetwork {
   delivered = 0;
   readonly #world: World;
   readonly #links = new Map<number, Link>();
+  readonly #addresses = new Map<Address, { readonly target: SimHost; readonly name: string }>();
 
   constructor(world: World) {
     this.#world = world;
   }
 
   send(from: SimHost, to: Address, message: unknown): void {
+    const { target, name } = this.#parse(to);
+    this.transmit(from, target, name, message, () => target.receive(name, message, from.name));
+  }
+
+  #parse(to: Address): { readonly target: SimHost; readonly name: string } {
+    const known = this.#addresses.get(to);
+    if (known !== undefined) return known;
     const slash = to.indexOf('/');
     const target = this.#world.hostNamed(slash < 0 ? to : to.slice(0, slash));
-    const name = slash < 0 ? '' : to.slice(slash + 1);
-    this.transmit(from, target, name, message, () => target.receive(name, message, from.name));
+    const parsed = { target, name: slash < 0 ? '' : to.slice(slash + 1) };
+    if (this.#addresses.size < ADDRESSES_MAX) this.#addresses.set(to, parsed);
+    return parsed;
   }
 
   /** For drivers that deliver by themselves; `actor` and `message` are what the trace shows. */
@@ -96,7 +110,7 @@ export class SimNetwork {
       atUs = Math.max(atUs, link.lastArrivalUs);
       link.lastArrivalUs = atUs;
     }
-    const label = actor === '' ? link.name : `${link.name}/${actor}`;
+    const label = labelOf(link, actor);
     const schedule = (whenUs: number): void => {
       // A late packet reaches whoever runs there by then: a restarted process has to cope.
       world.schedule(whenUs, 'deliver', label, message, happen, to, ANY_INCARNATION);
@@ -124,9 +138,18 @@ export class SimNetwork {
       const name = `${from.name}>${to.name}`;
       const stream = this.#world.random(`net/${name}`);
       const counts = { blocked: 0, clogged: 0, lastArrivalUs: 0 };
-      link = { name, stream, ...counts, losses: [], held: [] };
+      link = { name, stream, ...counts, losses: [], held: [], labels: new Map() };
       this.#links.set(key, link);
     }
     return link;
   }
+}
+
+function labelOf({ name, labels }: Link, actor: string): string {
+  let label = labels.get(actor);
+  if (label === undefined) {
+    label = actor === '' ? name : `${name}/${actor}`;
+    if (labels.size < ADDRESSES_MAX) labels.set(actor, label);
+  }
+  return label;
 }

@@ -117,8 +117,8 @@ export class RaftCluster {
 
   /** Asked only while the configuration itself is committed: otherwise another one counted. */
   countedBy(leader: RaftReplica, entry: Entry): void {
-    const { role, configuration, configurationIndex } = leader.raft.status();
-    if (role !== 'leader' || configurationIndex >= entry.index) return;
+    const { leads, configuration, configurationIndex } = leader;
+    if (!leads || configurationIndex >= entry.index) return;
     const isDurableOn = (id: number): boolean =>
       this.#stores.get(id)?.holds(entry.index, entry.term) ?? false;
     this.watch.tell('counted', { leader, entry, configuration, isDurableOn });

@@ -30,7 +30,7 @@ export class KvMachine {
   apply(entry: Entry): Done | null {
     this.index = entry.index;
     if (entry.kind !== 'command') return null;
-    const command = JSON.parse(new TextDecoder().decode(entry.data)) as KvCommand;
+    const command = commandOf(entry.data);
     const session = this.#sessions.get(command.session);
     if (session !== undefined && session.id >= command.id) {
       const output = session.id === command.id ? session.output : undefined;
@@ -77,4 +77,16 @@ export class KvMachine {
 
 function sorted<T>(map: ReadonlyMap<string, T>): [string, T][] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** Replicas share the bytes of a command, so one of them reads it for all. */
+const commands = new WeakMap<Uint8Array, KvCommand>();
+
+function commandOf(data: Uint8Array): KvCommand {
+  let command = commands.get(data);
+  if (command === undefined) {
+    command = JSON.parse(new TextDecoder().decode(data)) as KvCommand;
+    commands.set(data, command);
+  }
+  return command;
 }

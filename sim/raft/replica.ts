@@ -3,6 +3,7 @@
 import type { Timer } from '../../src/ports/clock.ts';
 import { createRaft } from '../../src/protocols/raft/raft.ts';
 import type {
+  Configuration,
   Effect,
   Entry,
   Input,
@@ -42,6 +43,10 @@ export class RaftReplica implements Replica {
   #machineBusy = false;
   #stepping = false;
   firstIndex: number;
+  /** As its effects told. */
+  leads = false;
+  configuration: Configuration;
+  configurationIndex: number;
 
   constructor(cluster: RaftCluster, host: SimHost, id: number, store: RaftStore) {
     this.#cluster = cluster;
@@ -58,6 +63,9 @@ export class RaftReplica implements Replica {
     const random = host.random('raft');
     this.raft = cluster.mutate(createRaft({ id, restored, random, timing, limits }), id);
     host.disk.writeAt(FILE, 0, new Uint8Array(1), () => {});
+    const { configuration, configurationIndex } = this.raft.status();
+    this.configuration = configuration;
+    this.configurationIndex = configurationIndex;
     cluster.watch.tell('started', this);
     this.step({ type: 'start' });
   }
@@ -137,10 +145,13 @@ export class RaftReplica implements Replica {
       case 'readReady':
         return this.#cluster.readable(this.id, effect.requestId);
       case 'roleChanged':
+        this.leads = effect.role === 'leader';
         if (effect.role !== 'leader') return;
         this.#host.world.sometimes('a leader was elected');
         return this.#cluster.watch.tell('elected', this, effect.term);
       case 'configurationChanged':
+        this.configuration = effect.configuration;
+        this.configurationIndex = effect.index;
         if (effect.configuration.votersOutgoing.size > 0) {
           this.#host.world.sometimes('a configuration was joint');
         }

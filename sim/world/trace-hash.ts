@@ -13,7 +13,26 @@ export interface DigestSink {
 
 const WORDS = 16 * 1024;
 /** Kinds of value, so that `1` and `'1'` differ. */
-const TAG = { int: 1, float: 2, text: 3, bytes: 4, list: 5, object: 6, map: 7, set: 8 } as const;
+const TAG = {
+  int: 1,
+  float: 2,
+  text: 3,
+  bytes: 4,
+  list: 5,
+  object: 6,
+  map: 7,
+  set: 8,
+  name: 9,
+} as const;
+/** Short strings recur; past so many different ones each is hashed whole. */
+const NAME_LENGTH_MAX = 24;
+const NAMES_MAX = 4_096;
+
+/** The keys of an object in the order they were added, as a path: its end knows them sorted. */
+interface Shape {
+  readonly next: Map<string, Shape>;
+  sorted: readonly string[] | null;
+}
 const CONSTANT: ReadonlyMap<unknown, number> = new Map<unknown, number>([
   [null, 16],
   [undefined, 17],
@@ -29,6 +48,7 @@ export class TraceHash implements DigestSink {
   readonly #words = new Uint32Array(WORDS);
   readonly #bytes = new Uint8Array(this.#words.buffer);
   readonly #names = new Map<string, number>();
+  readonly #shapes: Shape = { next: new Map(), sorted: null };
   #used = 0;
   /** A small rolling sum of the words so far, to find where two runs part. */
   #rolling = 0;
@@ -67,12 +87,8 @@ export class TraceHash implements DigestSink {
   value(value: unknown, depth: number = 0): void {
     assert(depth < 64, 'data of events is at most 64 levels deep and has no cycle');
     if (typeof value === 'number') return this.int(value);
-    if (typeof value === 'string') return this.text(value);
-    const constant = CONSTANT.get(value);
-    if (constant !== undefined) return this.#word(constant);
-    if (typeof value === 'bigint') return this.text(`${value}n`);
-    // Code has no canonical form; what it does shows in later events.
-    if (typeof value === 'function' || typeof value === 'symbol') return;
+    if (typeof value === 'string') return this.#string(value);
+    if (typeof value !== 'object' || value === null) return this.#primitive(value);
     if (Array.isArray(value)) {
       this.#word(TAG.list);
       this.#word(value.length);
@@ -97,7 +113,7 @@ export class TraceHash implements DigestSink {
     }
     if (value instanceof Error) return this.text(`${value.name}: ${value.message}`);
     const record = value as Record<string, unknown>;
-    const keys = Object.keys(record).sort();
+    const keys = this.#sortedKeys(record);
     this.#word(TAG.object);
     this.#word(keys.length);
     for (const key of keys) {
@@ -110,6 +126,35 @@ export class TraceHash implements DigestSink {
   digest(): string {
     this.#flush();
     return this.#hash.digest('hex').slice(0, 32);
+  }
+
+  #primitive(value: unknown): void {
+    const constant = CONSTANT.get(value);
+    if (constant !== undefined) this.#word(constant);
+    else if (typeof value === 'bigint') this.text(`${value}n`);
+    // Code has no canonical form; what it does shows in later events.
+  }
+
+  #string(value: string): void {
+    if (value.length > NAME_LENGTH_MAX) return this.text(value);
+    const known = this.#names.get(value);
+    if (known === undefined && this.#names.size >= NAMES_MAX) return this.text(value);
+    this.#word(TAG.name);
+    this.#word(known ?? this.#name(value));
+  }
+
+  #sortedKeys(record: Record<string, unknown>): readonly string[] {
+    let shape = this.#shapes;
+    for (const key in record) {
+      let next = shape.next.get(key);
+      if (next === undefined) {
+        next = { next: new Map(), sorted: null };
+        shape.next.set(key, next);
+      }
+      shape = next;
+    }
+    shape.sorted ??= Object.keys(record).sort();
+    return shape.sorted;
   }
 
   #byteString(bytes: Uint8Array): void {

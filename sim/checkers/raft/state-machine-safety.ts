@@ -1,16 +1,17 @@
-import { printOf } from './print.ts';
+import type { Entry } from '../../../src/protocols/raft/types.ts';
+import { sameEntry } from './same-entry.ts';
 import type { RaftChecker } from './watch.ts';
 
-/** No two state machines take different entries at one index, and each takes them in order. */
+/** No two state machines take different entries at one index. */
 export function stateMachineSafety(): RaftChecker {
-  const prints = new Map<number, string>();
+  const applied = new Map<number, Entry>();
   return {
     name: 'state-machine-safety',
     applied: ({ id }, entry) => {
-      const print = `${entry.term} ${printOf(entry)}`;
-      const first = prints.get(entry.index);
-      prints.set(entry.index, first ?? print);
-      return first === undefined || first === print ? null : `${id} applied another ${entry.index}`;
+      const first = applied.get(entry.index);
+      if (first === undefined) applied.set(entry.index, entry);
+      else if (!sameEntry(first, entry)) return `${id} applied another ${entry.index}`;
+      return null;
     },
   };
 }
