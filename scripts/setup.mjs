@@ -20,10 +20,11 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stamps = join(root, 'build', 'stamps');
 
 const BUILD_TOOLS = [{ name: 'g++' }, { name: 'make' }, { name: 'python3' }];
-/** `patch` plants faults, clang fuzzes, iperf3 is a peer of the transport bench. */
+/** `patch` plants faults, clang fuzzes, iperf3 is a peer of the transport bench, `ip` shapes a bench's link. */
 const TEST_TOOLS = [
   { name: 'iperf3' },
   { name: 'patch' },
+  { name: 'ip', package: 'iproute2' },
   { name: 'clang-format' },
   {
     name: 'clang',
