@@ -20,6 +20,7 @@ import type {
   RaftOptions,
   RaftTiming,
   ReplicaId,
+  Restored,
   Role,
   Send,
   Snapshot,
@@ -31,6 +32,13 @@ import type {
  * replica never speaks in a term that it could forget; `all` for a promise about the log or a vote.
  */
 export type Durability = 'none' | 'term' | 'all';
+
+/** A kept tail that was damaged below the snapshot is worth nothing: the log begins after that. */
+function restoredLog({ snapshot, compacted, entries }: Restored): RaftLog {
+  const base = compacted ?? snapshot;
+  const isShort = base.index + entries.length < snapshot.index;
+  return isShort ? new RaftLog(snapshot, []) : new RaftLog(base, entries);
+}
 
 /** What is received of a snapshot. `issuedBytes` are handed to the disk, not yet all durable. */
 export interface PartialSnapshot {
@@ -123,8 +131,9 @@ export class ReplicaState {
     this.limits = checkedLimits(options.limits);
     this.random = options.random;
     this.voteDamaged = restored.voteDamaged;
-    this.log = new RaftLog(restored.compacted ?? snapshot, restored.entries);
-    assert(this.log.lastIndex >= snapshot.index, 'the log reaches the snapshot');
+    this.log = restoredLog(restored);
+    // An entry is written with its term or after it: a term below the log's is a lost vote.
+    assert(restored.voteDamaged || hardState.term >= this.log.lastTerm, 'the term covers the log');
     this.term = Math.max(hardState.term, this.log.lastTerm);
     this.vote = this.term === hardState.term ? hardState.vote : null;
     this.configurations = new ConfigurationHistory(snapshot.index, snapshot.configuration);

@@ -147,6 +147,32 @@ test('a promise that a damaged log cannot keep is withdrawn, and the entries are
   assert.equal(statusOf(follower).commitIndex, statusOf(leader).commitIndex);
 });
 
+test('a kept tail that ends below the snapshot is left aside: the snapshot covers it', () => {
+  const snapshot = { ...founder([1]).snapshot, index: 10, term: 2, sizeBytes: 1, digest: 'd' };
+  const raft = createRaft({
+    id: 1,
+    random: { below: () => 0 },
+    restored: {
+      ...founder([1]),
+      hardState: { term: 2, vote: 1, commit: 12 },
+      snapshot,
+      compacted: { index: 7, term: 1 },
+      entries: [{ kind: 'noop', index: 8, term: 2 }],
+      appliedIndex: 10,
+      damagedIndex: 12,
+    },
+  });
+  const { firstIndex, lastIndex, commitIndex } = raft.status();
+  assert.deepEqual(
+    { firstIndex, lastIndex, commitIndex },
+    {
+      firstIndex: 11,
+      lastIndex: 10,
+      commitIndex: 10,
+    },
+  );
+});
+
 test('a group of one commits when its disk has it', () => {
   const network = new Network({ voters: 1, joiners: 0 });
   assert.ok(network.makesProgress(2_000_000));
