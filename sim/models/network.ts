@@ -1,6 +1,7 @@
 import type { LabelledStream } from '../world/decisions.ts';
 import { ANY_INCARNATION } from '../world/event-queue.ts';
 import { calmNetwork, type NetworkPlan } from '../world/fault-plan.ts';
+import { deepFreeze } from '../world/freeze.ts';
 import type { Address, SimHost } from '../world/host.ts';
 import type { World } from '../world/world.ts';
 
@@ -41,6 +42,7 @@ export class SimNetwork {
 
   send(from: SimHost, to: Address, message: unknown): void {
     const { target, name } = this.#parse(to);
+    if (this.#world.freezesMessages) deepFreeze(message);
     this.transmit(from, target, name, message, () => target.receive(name, message, from.name));
   }
 

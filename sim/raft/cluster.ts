@@ -12,7 +12,7 @@ import type { KvInput } from '../checkers/models.ts';
 import { RaftWatch, raftCheckers } from '../checkers/raft/watch.ts';
 import type { Address, SimHost } from '../world/host.ts';
 import type { World } from '../world/world.ts';
-import type { KvCommand } from './machine.ts';
+import { encodeCommand, type KvCommand } from './machine.ts';
 import { RaftReplica } from './replica.ts';
 import { RaftStore } from './store.ts';
 
@@ -134,8 +134,7 @@ export class RaftCluster {
     this.#requests.set(requestId, { on: replica.id, request });
     const { guarantee, session, id, input } = request;
     if (guarantee !== null) return replica.step({ type: 'read', requestId, guarantee });
-    const command: KvCommand = { session, id, input };
-    const data = new TextEncoder().encode(JSON.stringify(command));
+    const data = encodeCommand({ session, id, input });
     replica.step({ type: 'propose', commands: [{ requestId, data }] });
   }
 

@@ -52,7 +52,7 @@ export class KvMachine {
       values: sorted(this.#values),
       sessions: sorted(this.#sessions),
     };
-    return new TextEncoder().encode(JSON.stringify(state));
+    return Buffer.from(JSON.stringify(state));
   }
 
   static decode(data: Uint8Array): KvMachine {
@@ -79,8 +79,14 @@ function sorted<T>(map: ReadonlyMap<string, T>): [string, T][] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-/** Replicas share the bytes of a command, so one of them reads it for all. */
+/** Replicas share the bytes of a command, so that nobody has to read what is known. */
 const commands = new WeakMap<Uint8Array, KvCommand>();
+
+export function encodeCommand(command: KvCommand): Uint8Array {
+  const data = Buffer.from(JSON.stringify(command));
+  commands.set(data, command);
+  return data;
+}
 
 function commandOf(data: Uint8Array): KvCommand {
   let command = commands.get(data);

@@ -107,7 +107,7 @@ export class RaftStore {
         }
         const partial = this.#partial;
         assert(partial?.bytes.length === write.offset, 'chunks of a snapshot come in order');
-        partial.bytes = Uint8Array.from([...partial.bytes, ...write.data]);
+        partial.bytes = Buffer.concat([partial.bytes, write.data]);
         return;
       }
       case 'compact':

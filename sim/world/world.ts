@@ -23,6 +23,7 @@ export interface WorldOptions {
   readonly onEvent?: ((event: SimEvent, rolling: number) => void) | null;
 }
 
+const FREEZING_SEEDS = 4;
 /** Events at one instant without time moving: a loop that never ends in a run that would. */
 const EVENTS_AT_ONE_INSTANT_MAX = 1_000_000;
 
@@ -39,6 +40,8 @@ export class World {
   /** Hosts first, then clients. */
   readonly nodes: readonly SimHost[];
   readonly checkers: Checker<World>[] = [];
+  /** In one of four seeds: it costs time, and shows who writes to a message that others hold too. */
+  readonly freezesMessages: boolean;
   readonly #queue = new EventQueue();
   readonly #names = new Map<string, SimHost>();
   readonly #onEvent: ((event: SimEvent, rolling: number) => void) | null;
@@ -47,6 +50,7 @@ export class World {
 
   constructor(options: WorldOptions) {
     const { seed, plan, replay, recordDecisions, hosts, clients } = options;
+    this.freezesMessages = seed % FREEZING_SEEDS === 0;
     this.decisions = new Decisions({
       seed,
       replay: replay ?? null,

@@ -139,7 +139,7 @@ test('the command line runs seeds on two threads, and replays and shrinks what f
     [replayed.documents[0]?.['reproduced'], replayed.documents[0]?.['sameTrace']],
     [true, true],
   );
-  const shrunk = dwcp('shrink', failed.replay, '--json', '--max-ms', '5000');
+  const shrunk = dwcp('shrink', failed.replay, '--json', '--max-ms', '2000');
   assert.equal(shrunk.status, 0, shrunk.stderr);
   const { faultsBefore, faultsAfter, replay } = shrunk.documents[0] as never;
   assert.ok(faultsAfter < faultsBefore);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { calmPlan, simulate, World } from '../../sim/index.ts';
+import { calmPlan, type Scenario, simulate, World } from '../../sim/index.ts';
 import { correctRegister, registerScenario } from '../../sim/scenarios/register.ts';
 import { Xoshiro } from '../../sim/world/random.ts';
 import { TraceHash } from '../../sim/world/trace-hash.ts';
@@ -189,6 +189,25 @@ test('a register that asks one replica instead of a majority is caught by its cl
     return;
   }
   assert.fail('not one of 30 seeds found it');
+});
+
+test('an actor that writes to a message which others hold too is caught', () => {
+  const scribbler: Scenario = {
+    ...{ name: 'scribbler', hosts: 2 },
+    boot: (host) => {
+      host.on<{ count: number }>('inbox', (message) => {
+        message.count += 1;
+      });
+      host.send('host-1/inbox', { count: 1 });
+    },
+  };
+  const { violation } = simulate(scribbler, {
+    seed: 4,
+    plan: calmPlan,
+    timing: { chaosUs: 1_000 },
+  });
+  assert.equal(violation?.checker, 'uncaught');
+  assert.match(violation.message, /read only property 'count'/);
 });
 
 test('a run that never recovers is stuck, and one that cannot by design says so', () => {
