@@ -39,7 +39,9 @@ function readAsLeader(state: ReplicaState, requestId: number, guarantee: ReadGua
 }
 
 export function holdsLease(state: ReplicaState, maxDriftPpm: number): boolean {
-  if (state.leaseRevoked || !state.hasCommittedInTerm || maxDriftPpm >= MILLION) return false;
+  // A negative drift would stretch the lease beyond the promise.
+  if (!(maxDriftPpm >= 0 && maxDriftPpm < MILLION)) return false;
+  if (state.leaseRevoked || !state.hasCommittedInTerm) return false;
   const { electionUs } = state.timing;
   const leaseUs = Math.floor((electionUs * (MILLION - maxDriftPpm)) / (MILLION + maxDriftPpm));
   return state.nowUs < confirmedRoundUs(state) + leaseUs;

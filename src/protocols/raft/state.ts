@@ -22,7 +22,6 @@ import type {
   ReplicaId,
   Restored,
   Role,
-  Send,
   Snapshot,
   Term,
 } from './types.ts';
@@ -246,13 +245,13 @@ export class ReplicaState {
 
   /** Writes first, then what waits for them, then the rest. */
   finish(): readonly Effect[] {
-    const effects: Effect[] = this.disk.flush(this);
+    const effects = this.disk.flush(this);
     for (const { message, durability } of this.#outbox) {
-      effects.push({ type: 'send', after: this.disk.tokenFor(durability), message } satisfies Send);
+      effects.push({ type: 'send', after: this.disk.tokenFor(durability), message });
     }
-    effects.push(...this.#others);
-    this.#others = [];
-    this.#outbox = [];
+    for (const effect of this.#others) effects.push(effect);
+    if (this.#others.length > 0) this.#others = [];
+    if (this.#outbox.length > 0) this.#outbox = [];
     return effects;
   }
 

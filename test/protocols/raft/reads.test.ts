@@ -46,6 +46,9 @@ test('a lease read is answered in the step that asks, without a message', () => 
   assert.equal(guaranteeOf(network, network.read(leader.id, { maxDriftPpm: 200 })), 'lease');
   assert.equal(network.carried.length, before);
   assert.equal(guaranteeOf(network, network.read(leader.id, 'stale')), 'stale');
+  for (const maxDriftPpm of [-1, 1_000_000, Number.NaN]) {
+    assert.notEqual(guaranteeOf(network, network.read(leader.id, { maxDriftPpm })), 'lease');
+  }
 });
 
 test('a lease ends with the last confirmed round: later it is a linearizable read', () => {
