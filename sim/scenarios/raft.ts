@@ -9,6 +9,7 @@ import {
   RaftCluster,
 } from '../raft/cluster.ts';
 import type { ClientCall } from '../world/clients.ts';
+import type { SimEvent } from '../world/event-queue.ts';
 import type { SimHost } from '../world/host.ts';
 import type { Run, Scenario } from '../world/scenario.ts';
 import type { World } from '../world/world.ts';
@@ -78,6 +79,7 @@ function perform(
   let target = random.below(hosts);
   let attempt = 0;
   let finished = false;
+  let retry: SimEvent | null = null;
   const ask = (): void => {
     if (finished) return;
     attempt += 1;
@@ -85,7 +87,8 @@ function perform(
     const request: ClientRequest = { session: node.name, id, input, attempt, guarantee, from };
     node.send(`host-${target}/kv`, request);
     const asked = attempt;
-    node.after(RETRY_US, 'retry', () => {
+    if (retry !== null) retry.cancelled = true;
+    retry = node.after(RETRY_US, 'retry', () => {
       if (attempt !== asked) return;
       target = random.below(hosts);
       ask();
@@ -95,6 +98,8 @@ function perform(
     if (finished || answer.attempt !== attempt) return;
     if (answer.ok) {
       finished = true;
+      giveUp.cancelled = true;
+      if (retry !== null) retry.cancelled = true;
       return done(answer.output);
     }
     target = answer.leader ?? random.below(hosts);
@@ -103,7 +108,7 @@ function perform(
       if (attempt === asked) ask();
     });
   });
-  node.after(GIVE_UP_US, 'give-up', () => {
+  const giveUp = node.after(GIVE_UP_US, 'give-up', () => {
     finished = true;
   });
   ask();
