@@ -142,9 +142,22 @@ class Search<S, I, O> {
         stack.pop();
         continue;
       }
+      if (this.#wasNoHelp(stack.at(-2), frame, move)) continue;
       const child = this.#after(frame, move);
       if (child !== null) stack.push(child);
     }
+  }
+
+  /** An operation of unknown outcome just before `move`, which would have come to the same without it. */
+  #wasNoHelp(
+    before: Frame<S, I, O> | undefined,
+    { by }: Frame<S, I, O>,
+    { op, state }: Move<S, I, O>,
+  ): boolean {
+    if (before === undefined || by?.returnAt !== Number.POSITIVE_INFINITY) return false;
+    const output = op.returnAt === Number.POSITIVE_INFINITY ? undefined : op.op.output;
+    const without = this.#model.step(before.state, op.op.input, output);
+    return without !== null && this.#model.key(without.state) === this.#model.key(state);
   }
 
   /** Null when something at least as good was tried before. */
