@@ -88,11 +88,13 @@ function bareDebian() {
 function runIn(folder, line) {
   mkdirSync(join(folder, 'etc/ssl/certs'), { recursive: true });
   const mounts = [
+    // A mount point of its own, as the root of a machine is: tests make mount name spaces there.
+    'mount --bind "$0" "$0"',
+    'cd "$0"',
     'mount -t proc proc "$0/proc"',
     'mount --rbind /sys "$0/sys"',
     'mount --rbind /dev "$0/dev"',
     'mount -t tmpfs tmpfs "$0/run"',
-    'cd "$0"',
     'exec chroot "$0" sh -c "cd /root/dwcp && $1"',
   ];
   const kept = Object.keys(process.env).filter((name) => /_proxy$/i.test(name));
