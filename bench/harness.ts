@@ -1,8 +1,8 @@
 /** Runs ours and its peers in turns (A B A B), never one side after the other. */
-import { execFileSync } from 'node:child_process';
 import { cpus, release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { currentCommit } from '../src/cli/commit.ts';
 import { assert } from '../src/util/assert.ts';
 import type {
   BenchDocument,
@@ -74,28 +74,12 @@ export function sideResult(
 }
 
 export function benchDocument(name: string, results: readonly BenchResult[]): BenchDocument {
-  return { name, commit: gitCommit(), machine: machineFacts(), results };
+  return { name, commit: currentCommit(), machine: machineFacts(), results };
 }
 
 export function machineFacts(): MachineFacts {
   const all = cpus();
   return { cpu: all[0]?.model.trim() ?? 'unknown', cores: all.length, kernel: release() };
-}
-
-/** With `-dirty` when the figures belong to no commit. */
-export function gitCommit(): string {
-  const git = (...args: string[]): string =>
-    execFileSync('git', args, {
-      cwd: checkout,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-  try {
-    const changed = git('status', '--porcelain', '--untracked-files=no') !== '';
-    return git('rev-parse', 'HEAD').trim() + (changed ? '-dirty' : '');
-  } catch {
-    return 'unknown'; // an installed package has no repository
-  }
 }
 
 export function formatFigure(value: number): string {

@@ -9,8 +9,8 @@ import type { SeedReport } from '../../../sim/campaign/seed-run.ts';
 import type { Replay } from '../../../sim/replay.ts';
 import type { SimulateOptions } from '../../../sim/world/simulate.ts';
 import { DwcpError } from '../../util/errors.ts';
+import { currentCommit } from '../commit.ts';
 import { addCommand, formatTable, type JsonOption, printResult } from '../output.ts';
-import { currentCommit } from '../sim/commit.ts';
 import { parseCount, parseSeeds, parseShard } from '../sim/seeds.ts';
 
 export function addSimCommands(program: Command): void {

@@ -1,9 +1,10 @@
+/** The commit of this checkout. */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const checkout = fileURLToPath(new URL('../../../..', import.meta.url));
+const checkout = fileURLToPath(new URL('../../..', import.meta.url));
 
-/** What a replay file belongs to; `-dirty` when it belongs to no commit. */
+/** What figures and replay files belong to; `-dirty` when they belong to no commit. */
 export function currentCommit(): string {
   const git = (...args: string[]): string =>
     execFileSync('git', args, {
