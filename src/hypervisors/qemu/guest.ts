@@ -84,6 +84,7 @@ export class QemuGuest implements Guest {
 
   state(done: Completion<GuestState>): void {
     complete(async () => {
+      if (!fence.isAlive(this.reference)) throw this.#exited();
       if (fence.allThreadsStopped(this.reference)) return 'fenced';
       return (await isRunning(await this.qmp())) ? 'running' : 'paused';
     }, done);
@@ -137,26 +138,33 @@ export class QemuGuest implements Guest {
     this.#qmp = null;
   }
 
-  /** The socket closes while the process is still ending: looking once would miss most deaths. */
+  /**
+   * The socket closes while the process is still ending: looking once would miss most deaths. Somebody
+   * may ask for a new connection meanwhile, which tells nothing about the process.
+   */
   #disconnected(): void {
     this.#qmp = null;
     const { name, pid } = this.reference;
     fence.pollUntil(
       {
-        holds: () => this.#isDetached || !fence.isAlive(this.reference),
-        isPossible: () => this.#qmp === null,
+        holds: () => !fence.isAlive(this.reference),
+        isPossible: () => !this.#isDetached && !this.#hasExited,
       },
       { timeoutMs: END_WITHIN_MS, complaint: `QEMU of "${name}" (pid ${pid}) lives on` },
       (ended) => {
-        if (!ended.ok || this.#isDetached || this.#hasExited) return;
-        this.#hasExited = true;
-        this.#onExit(
-          this.#isKilled
-            ? null
-            : new DwcpError('ERR_DWCP_GUEST_FAILED', `QEMU of "${name}" (pid ${pid}) is gone`),
-        );
+        if (ended.ok) this.#exited();
       },
     );
+  }
+
+  #exited(): DwcpError {
+    const { name, pid } = this.reference;
+    const error = new DwcpError('ERR_DWCP_GUEST_FAILED', `QEMU of "${name}" (pid ${pid}) is gone`);
+    if (!this.#hasExited && !this.#isDetached) {
+      this.#hasExited = true;
+      this.#onExit(this.#isKilled ? null : error);
+    }
+    return error;
   }
 
   #requireSharedMemory(): void {
