@@ -1,9 +1,8 @@
 /** What no migration on this machine can beat, measured next to the migrations that are held against it. */
-import { type ChildProcess, fork } from 'node:child_process';
 import { createRegion, digestPages } from '../src/native.ts';
 import { assert } from '../src/util/assert.ts';
 import { CONGESTION_CONTROL } from './congestion-control.ts';
-import type { EndPlan, EndReport } from './transport-end.ts';
+import { reportOf, startEnd } from './transport-runs.ts';
 
 const GIB = 2 ** 30;
 const PAGE_BYTES = 4096;
@@ -46,24 +45,6 @@ async function measureTransport(regionBytes: number): Promise<number> {
   } finally {
     receiver.kill('SIGKILL');
   }
-}
-
-function startEnd(plan: EndPlan): ChildProcess {
-  return fork(new URL('./transport-end.js', import.meta.url), [JSON.stringify(plan)], {
-    stdio: ['ignore', 2, 2, 'ipc'],
-  });
-}
-
-function reportOf<T extends EndReport['type']>(
-  child: ChildProcess,
-  type: T,
-): Promise<Extract<EndReport, { type: T }>> {
-  return new Promise((resolve, reject) => {
-    child.on('message', (message: EndReport) => {
-      if (message.type === type) resolve(message as Extract<EndReport, { type: T }>);
-    });
-    child.on('exit', (code) => reject(new Error(`an end of the transport died (${code})`)));
-  });
 }
 
 /** Digesting fresh pages faults each in; digesting them again is what the digests alone cost. */

@@ -46,13 +46,13 @@ export async function runOurs(shape: Shape): Promise<Run & { readonly grownBytes
   }
 }
 
-function startEnd(plan: EndPlan): ChildProcess {
+export function startEnd(plan: EndPlan): ChildProcess {
   return fork(new URL('./transport-end.js', import.meta.url), [JSON.stringify(plan)], {
     stdio: ['ignore', 2, 2, 'ipc'],
   });
 }
 
-function reportOf<T extends EndReport['type']>(
+export function reportOf<T extends EndReport['type']>(
   child: ChildProcess,
   type: T,
 ): Promise<Extract<EndReport, { type: T }>> {

@@ -11,7 +11,8 @@ import type {
 } from '../ports/hypervisor.ts';
 import type { Storage, StoredRecord } from '../ports/storage.ts';
 import type { DecisionRecord, FenceRecord } from '../protocols/migration/types.ts';
-import { type Completion, DwcpError, failed, type Outcome } from '../util/errors.ts';
+import { DwcpError, failed, type Outcome } from '../util/errors.ts';
+import { promised } from '../util/promised.ts';
 import { decodeClaim, decodeDecision, decodeFence, decodeGuest } from './migration-records.ts';
 
 export interface Recovery {
@@ -35,7 +36,7 @@ export type Hypervisors = ReadonlyMap<GuestKind, Hypervisor>;
 
 export async function recover(storage: Storage, hypervisors: Hypervisors): Promise<Recovery> {
   const list = (prefix: string): Promise<readonly StoredRecord[]> =>
-    settle((done) => storage.list(prefix, done));
+    promised((done) => storage.list(prefix, done));
   const fences = (await list('fence/')).map(decodeFence);
   const claims = (await list('claim/')).map(decodeClaim);
   const decisions = (await list('decision/')).map(decodeDecision);
@@ -55,7 +56,7 @@ export async function recover(storage: Storage, hypervisors: Hypervisors): Promi
     // Only a process that is gone for certain is forgotten; one that is merely silent stays ours.
     const isGone = adopted.error.code === 'ERR_DWCP_GUEST_FAILED';
     if (isGone && !fenced.has(name)) {
-      await settle<void>((done) => storage.remove(`guest/${name}`, done));
+      await promised<void>((done) => storage.remove(`guest/${name}`, done));
     }
   }
   const commits = decisions.filter((decision) => {
@@ -69,7 +70,7 @@ export async function recover(storage: Storage, hypervisors: Hypervisors): Promi
     ...fences.map((fence) => fence.reference.socketPath),
   ]);
   for (const hypervisor of hypervisors.values()) {
-    await settle((done) => hypervisor.removeOrphans(keep, done));
+    await promised((done) => hypervisor.removeOrphans(keep, done));
   }
   return {
     guests: [...guests.values()],
@@ -99,16 +100,10 @@ async function adopt(hypervisors: Hypervisors, reference: GuestReference): Promi
  */
 async function runAgain(guest: Guest, faults: DwcpError[]): Promise<void> {
   try {
-    if ((await settle<GuestState>((done) => guest.state(done))) === 'running') return;
-    await settle<void>((done) => guest.unfence(done));
+    if ((await promised<GuestState>((done) => guest.state(done))) === 'running') return;
+    await promised<void>((done) => guest.unfence(done));
   } catch (error) {
     if (!(error instanceof DwcpError)) throw error;
     faults.push(error);
   }
-}
-
-function settle<T>(ask: (done: Completion<T>) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    ask((outcome) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)));
-  });
 }

@@ -23,7 +23,8 @@ import type { Random } from '../ports/random.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
 import { processCpuUs } from '../system/cpu.ts';
-import { type Completion, DwcpError, type Outcome } from '../util/errors.ts';
+import { type Completion, DwcpError } from '../util/errors.ts';
+import { promised } from '../util/promised.ts';
 import { congestionControlOf } from './link-mode.ts';
 import type { LinkReport } from './messages.ts';
 import { faultOf } from './migration-progress.ts';
@@ -83,7 +84,7 @@ export async function startNodeFrom(
         log: (fields, message) => logger?.info(fields, message),
       }),
     );
-    const ports = await settle<ListeningPorts>((onListening) =>
+    const ports = await promised<ListeningPorts>((onListening) =>
       spawnLinks(host, {
         nodeId: options.id,
         peers: options.peers.map(({ id, host: peerHost, port }) => ({
@@ -230,7 +231,7 @@ class RunningNode implements DwcpNode {
   }
 
   #ask<T>(message: (done: Completion<T>) => NodeMessage): Promise<T> {
-    return settle<T>((done) => {
+    return promised<T>((done) => {
       if (this.#running.actor.tell(message(done)) === 'accepted') return;
       done({
         ok: false,
@@ -242,12 +243,6 @@ class RunningNode implements DwcpNode {
 
 function shutdown(host: ActorHost): Promise<void> {
   return new Promise((resolve) => host.shutdown(resolve));
-}
-
-function settle<T>(ask: (done: Completion<T>) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    ask((outcome: Outcome<T>) => (outcome.ok ? resolve(outcome.value) : reject(outcome.error)));
-  });
 }
 
 function peerStatus(view: NodeView, id: string): PeerStatus {

@@ -16,7 +16,8 @@ export function complete<T>(work: () => Promise<T>, done: Completion<T>): void {
   );
 }
 
-function guestError(error: unknown): DwcpError {
+/** What has a code keeps it. */
+export function guestError(error: unknown): DwcpError {
   if (error instanceof DwcpError) return error;
   const message = error instanceof Error ? error.message : String(error);
   return new DwcpError('ERR_DWCP_GUEST_FAILED', message, { cause: error });

@@ -14,6 +14,7 @@ import type { DirtyTracker, PageSet } from '../../ports/memory.ts';
 import type { PageSender, SendEvent } from '../../ports/transport.ts';
 import { assert } from '../../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
+import { guestError } from '../../util/promised.ts';
 import * as fence from '../process-fence.ts';
 import type { GuestProcess } from './control.ts';
 import { mapGuestMemory, PAGE_BYTES } from './memory.ts';
@@ -37,7 +38,7 @@ export function openMemoryOutgoing(
   try {
     outcome = succeeded(new MemoryOutgoing(guest, options));
   } catch (error) {
-    outcome = failed(asDwcpError(error));
+    outcome = failed(guestError(error));
   }
   setImmediate(() => done(outcome));
 }
@@ -189,14 +190,8 @@ function attempt<T>(run: () => T): Outcome<T> {
   try {
     return succeeded(run());
   } catch (error) {
-    return failed(asDwcpError(error));
+    return failed(guestError(error));
   }
-}
-
-function asDwcpError(error: unknown): DwcpError {
-  if (error instanceof DwcpError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new DwcpError('ERR_DWCP_GUEST_FAILED', message, { cause: error });
 }
 
 function nowUs(): number {

@@ -4,6 +4,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import { type Completion, DwcpError, failed, succeeded } from '../../util/errors.ts';
+import { promised } from '../../util/promised.ts';
 
 export interface QmpEvent {
   readonly name: string;
@@ -89,11 +90,7 @@ export class Qmp {
 
   /** For internal sequences; rejects with the coded error. */
   ask<T>(command: string, options: Readonly<Record<string, unknown>> = {}): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.execute(command, options, (outcome) =>
-        outcome.ok ? resolve(outcome.value as T) : reject(outcome.error),
-      );
-    });
+    return promised<unknown>((done) => this.execute(command, options, done)) as Promise<T>;
   }
 
   /** QEMU lives on. Idempotent; `onClose` is not called for it. */
