@@ -28,6 +28,8 @@ export type ErrorCode =
   | 'ERR_DWCP_CANCELLED' // the operator cancelled
   | 'ERR_DWCP_MIGRATION_UNKNOWN' // no such migration
   | 'ERR_DWCP_OUTCOME_UNKNOWN' // fenced was sent and no decision came back: the source stays stopped
+  | 'ERR_DWCP_NO_QUORUM' // the group has no majority here: what runs goes on, nothing starts or moves
+  | 'ERR_DWCP_NOT_OWNER' // the replicated log says that another host owns the VM
   | 'ERR_DWCP_VERIFY_FAILED' // source memory and landed pages differ
   | 'ERR_DWCP_STORAGE' // disk full, permission, fsync failure in the data directory
   | 'ERR_DWCP_TIMEOUT'

@@ -42,10 +42,10 @@ function open(running: RunningQemu): Promise<Qmp> {
   return openQmp({ path: running.qmpPath, onEvent: () => {}, onClose: () => {} });
 }
 
-function ticks(name: string): number[] {
-  const lines = readFileSync(join(folder, name, 'serial'), 'latin1')
-    .split('\n')
-    .slice(0, -1);
+/** What the named QEMUs printed one after another is one text: the switch may cut a line in two. */
+function ticks(...names: readonly string[]): number[] {
+  const text = names.map((name) => readFileSync(join(folder, name, 'serial'), 'latin1')).join('');
+  const lines = text.split('\n').slice(0, -1);
   return lines.map((line) => Number.parseInt(line.slice(-8), 16));
 }
 
@@ -82,11 +82,15 @@ test('a QEMU that refuses its arguments is an error with its own words', async (
   await assert.rejects(launchQemu(qemu, ['-no-such'], join(folder, 'bad')), /no-such/);
 });
 
-test('a frozen source whose SHUT(0) is withheld dies, and its twin counts on without a gap', async () => {
+test('a frozen source whose SHUT(0) is withheld dies, and its twin counts on without a gap', async (t) => {
   const source = await start('source', []);
   const target = await start('target', ['-S', '-incoming', 'defer']);
   await until(() => ticks('source').length > 20, 'the guest did not count');
   const [from, to] = [await open(source), await open(target)];
+  t.after(() => {
+    from.close();
+    to.close();
+  });
   for (const qmp of [from, to]) {
     const names = ['return-path', 'events'];
     const capabilities = names.map((capability) => ({ capability, state: true }));
@@ -106,6 +110,7 @@ test('a frozen source whose SHUT(0) is withheld dies, and its twin counts on wit
     });
     for (const socket of [near, far]) socket.on('error', () => {});
   });
+  t.after(() => relay.close());
   const outgoing = join(folder, 'outgoing');
   await new Promise<void>((resolve) => relay.listen(outgoing, resolve));
   await from.ask('migrate', { uri: `unix:${outgoing}` });
@@ -113,20 +118,13 @@ test('a frozen source whose SHUT(0) is withheld dies, and its twin counts on wit
   await until(() => loaded, 'SHUT(0) was not seen');
   assert.notEqual(await status(from), 'completed');
   await promised<void>((done) => freeze(source.process, done));
-  const before = ticks('source');
+  const before = ticks('source').at(-1) ?? 0;
   await kill(source.process);
   assert.equal(isAlive(source.process), false);
   await to.ask('cont');
   await until(() => ticks('target').length > 20, 'the guest did not count on');
-  const all = [...before, ...ticks('target')].filter((tick) => !Number.isNaN(tick));
-  const last = before.at(-1) ?? 0;
-  assert.ok((all.at(-1) ?? 0) > last + 10, 'the counter went on');
-  // The line that the switch cut in two is left out, hence 2.
-  const gaps = all.filter(
-    (tick, index) => index > 0 && ![1, 2].includes(tick - (all[index - 1] ?? 0)),
-  );
+  const all = ticks('source', 'target').filter((tick) => !Number.isNaN(tick));
+  assert.ok((all.at(-1) ?? 0) > before + 10, 'the counter went on');
+  const gaps = all.filter((tick, index) => index > 0 && tick !== (all[index - 1] ?? 0) + 1);
   assert.deepEqual(gaps, []);
-  relay.close();
-  from.close();
-  to.close();
 });

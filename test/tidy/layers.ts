@@ -7,7 +7,8 @@ import type { SourceFile } from './source-file.ts';
 /** `src/native` is the file `src/native.ts` with its folder, whose `addon.ts` alone loads the addon. */
 const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
   ['src/util', []],
-  ['src/ports', ['src/util']],
+  // Types only, of what the ports carry: `ports` has no code to call anything with.
+  ['src/ports', ['src/util', 'src/protocols']],
   ['src/protocols', ['src/util', 'src/ports', '#wire']],
   ['src/storage', ['src/util', 'src/ports', 'src/protocols', '#wire']],
   ['src/native', ['src/util', 'src/ports']],
