@@ -1,22 +1,20 @@
-/** Puts a node together from its parts, in the order that keeps fenced guests fenced. */
+/** Opens what a node is made of, starts it, and is its public face. */
 
 import type { Observable } from 'rxjs';
 import type { NodeIdentity } from '../identity/authority.ts';
 import { loadNode } from '../identity/files.ts';
-import {
-  type DwcpNode,
-  type GuestHandle,
-  type GuestStatus,
-  type LinkMode,
-  type MigrateOptions,
-  type MigrationProgress,
-  type MigrationReceipt,
-  type MigrationSession,
-  type MigrationStatus,
-  NODE_DEFAULTS,
-  type NodeEvent,
-  type PeerStatus,
-  type StartNodeOptions,
+import type {
+  DwcpNode,
+  GuestHandle,
+  GuestStatus,
+  MigrateOptions,
+  MigrationProgress,
+  MigrationReceipt,
+  MigrationSession,
+  MigrationStatus,
+  NodeEvent,
+  PeerStatus,
+  StartNodeOptions,
 } from '../node.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
@@ -25,17 +23,15 @@ import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
 import { processCpuUs } from '../system/cpu.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
 import { promised } from '../util/promised.ts';
-import { congestionControlOf } from './link-mode.ts';
-import type { LinkReport } from './messages.ts';
 import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
-import { type NodeMessage, nodeActor } from './node.ts';
-import type { CpuBudget } from './node-governor.ts';
+import type { NodeMessage } from './node.ts';
 import { checkBandwidth, checkNodeOptions } from './node-limits.ts';
-import { type Hypervisors, recover } from './node-recovery.ts';
-import { NodeView } from './node-view.ts';
-import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
-import type { ActorHost, ActorRef } from './system.ts';
+import type { Hypervisors } from './node-recovery.ts';
+import type { NodeView } from './node-view.ts';
+import type { ListeningPorts } from './spawn-links.ts';
+import { LINK_MODE, type SpawnedNode, spawnNode } from './spawn-node.ts';
+import type { ActorHost } from './system.ts';
 
 /** Every port of a node; `real-parts.ts` has the real ones. */
 export interface NodeParts {
@@ -52,8 +48,6 @@ export interface NodeStorage extends Storage {
   close(): Promise<void>;
 }
 
-const LINK_MODE: LinkMode = 'datacenter';
-
 export async function startNodeFrom(
   options: StartNodeOptions,
   parts: NodeParts,
@@ -67,45 +61,15 @@ export async function startNodeFrom(
     onCrash: ({ path, error }) => logger?.error({ path, err: error }, 'an actor crashed'),
   });
   try {
-    const recovery = await recover(storage, parts.hypervisors);
-    const view = new NodeView();
-    const actor = host.spawn(
-      nodeActor({
-        id: options.id,
-        hypervisors: parts.hypervisors,
-        storage,
-        recovery,
-        maxConcurrentMigrations:
-          options.maxConcurrentMigrations ?? NODE_DEFAULTS.maxConcurrentMigrations,
-        view,
-        maxBandwidth: options.maxBandwidth ?? 0,
-        migrationBandwidth: options.migrationBandwidth ?? 0,
-        ...cpuBudget(options.maxCpuPercent ?? 0),
-        log: (fields, message) => logger?.info(fields, message),
-      }),
-    );
-    const ports = await promised<ListeningPorts>((onListening) =>
-      spawnLinks(host, {
-        nodeId: options.id,
-        peers: options.peers.map(({ id, host: peerHost, port }) => ({
-          id,
-          address: { host: peerHost, port },
-        })),
-        control: parts.makeControl(identity),
-        bulk: parts.bulk,
-        controlListen: options.listen,
-        bulkListen: { host: options.listen.host, port: options.bulkPort ?? 0 },
-        streams: options.streams ?? NODE_DEFAULTS.streams,
-        congestionControl: congestionControlOf(LINK_MODE, options.congestionControl ?? 'auto'),
-        windowBytes: options.windowBytes ?? NODE_DEFAULTS.windowBytes,
-        chunkBytes: options.chunkBytes ?? NODE_DEFAULTS.chunkBytes,
-        report: actor as ActorRef<LinkReport>,
-        random: parts.random,
-        log: (fields, message) => logger?.info(fields, message),
-        onListening,
-      }),
-    );
-    return new RunningNode(options, parts, { host, storage, view, actor, ports });
+    const node = await promised<SpawnedNode>((done) => {
+      const log = (fields: Readonly<Record<string, unknown>>, message: string): void =>
+        logger?.info(fields, message);
+      const { random, bulk, hypervisors } = parts;
+      const control = parts.makeControl(identity);
+      const ports = { random, bulk, hypervisors, storage, control, cpuUsedUs: processCpuUs };
+      spawnNode(host, { ...options, log }, ports, done);
+    });
+    return new RunningNode(options, parts, { host, storage, node });
   } catch (error) {
     await shutdown(host);
     parts.bulk.close();
@@ -132,9 +96,7 @@ async function openNode(
 interface Running {
   readonly host: ActorHost;
   readonly storage: NodeStorage;
-  readonly view: NodeView;
-  readonly actor: ActorRef<NodeMessage>;
-  readonly ports: ListeningPorts;
+  readonly node: SpawnedNode;
 }
 
 class RunningNode implements DwcpNode {
@@ -148,8 +110,8 @@ class RunningNode implements DwcpNode {
 
   constructor(options: StartNodeOptions, parts: NodeParts, running: Running) {
     this.id = options.id;
-    this.address = running.ports;
-    this.events$ = running.view.events$.asObservable();
+    this.address = running.node.ports;
+    this.events$ = running.node.view.events$.asObservable();
     this.#options = options;
     this.#parts = parts;
     this.#running = running;
@@ -161,11 +123,11 @@ class RunningNode implements DwcpNode {
   }
 
   guests(): readonly GuestStatus[] {
-    return [...this.#running.view.guests.values()];
+    return [...this.#running.node.view.guests.values()];
   }
 
   peers(): readonly PeerStatus[] {
-    return this.#options.peers.map(({ id }) => peerStatus(this.#running.view, id));
+    return this.#options.peers.map(({ id }) => peerStatus(this.#running.node.view, id));
   }
 
   migrate(guestName: string, options: MigrateOptions): MigrationSession {
@@ -173,7 +135,7 @@ class RunningNode implements DwcpNode {
     const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
     const migrationId = hex;
     const transferId = Number.parseInt(hex, 16);
-    const { view } = this.#running;
+    const { view } = this.#running.node;
     const progress$: Observable<MigrationProgress> = view.progressOf(migrationId).asObservable();
     const done = this.#ask<MigrationReceipt>((answer) => {
       checkBandwidth(options.maxBandwidth ?? 0);
@@ -190,7 +152,7 @@ class RunningNode implements DwcpNode {
   }
 
   migrations(): readonly MigrationStatus[] {
-    return [...this.#running.view.migrations.values()];
+    return [...this.#running.node.view.migrations.values()];
   }
 
   cancel(migrationId: string): Promise<void> {
@@ -203,7 +165,7 @@ class RunningNode implements DwcpNode {
 
   setMaxBandwidth(peer: string, bytesPerSec: number): void {
     checkBandwidth(bytesPerSec);
-    this.#running.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
+    this.#running.node.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
   }
 
   setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void> {
@@ -223,16 +185,16 @@ class RunningNode implements DwcpNode {
   }
 
   async #stop(): Promise<void> {
-    const { host, storage, view } = this.#running;
+    const { host, storage, node } = this.#running;
     await shutdown(host);
     this.#parts.bulk.close();
     await storage.close();
-    view.events$.complete();
+    node.view.events$.complete();
   }
 
   #ask<T>(message: (done: Completion<T>) => NodeMessage): Promise<T> {
     return promised<T>((done) => {
-      if (this.#running.actor.tell(message(done)) === 'accepted') return;
+      if (this.#running.node.actor.tell(message(done)) === 'accepted') return;
       done({
         ok: false,
         error: new DwcpError('ERR_DWCP_CLOSED', `node "${this.id}" does not take that now`),
@@ -263,8 +225,4 @@ function peerStatus(view: NodeView, id: string): PeerStatus {
     chunksCorrupt: counters?.chunksCorrupt ?? 0,
     problem: faultOf(problem ?? null),
   };
-}
-
-function cpuBudget(maxCpuPercent: number): { readonly cpu?: CpuBudget } {
-  return maxCpuPercent === 0 ? {} : { cpu: { maxCpuPercent, usedUs: processCpuUs } };
 }

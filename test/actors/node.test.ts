@@ -7,7 +7,7 @@ import type { LinkCommand } from '../../src/actors/messages.ts';
 import { decodeDecision, encodeRecordValue } from '../../src/actors/migration-records.ts';
 import { createNactHost } from '../../src/actors/nact-host.ts';
 import { type NodeMessage, nodeActor } from '../../src/actors/node.ts';
-import { recover } from '../../src/actors/node-recovery.ts';
+import { type Recovery, recover } from '../../src/actors/node-recovery.ts';
 import { NodeView } from '../../src/actors/node-view.ts';
 import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
 import type { MigrateOptions, MigrationReceipt } from '../../src/node.ts';
@@ -15,6 +15,7 @@ import type { Storage, StoredRecord } from '../../src/ports/storage.ts';
 import type { BulkLink } from '../../src/ports/transport.ts';
 import { systemClock } from '../../src/system/clock.ts';
 import { type Completion, DwcpError } from '../../src/util/errors.ts';
+import { promised } from '../../src/util/promised.ts';
 
 interface TestNode {
   readonly host: ActorHost;
@@ -34,7 +35,7 @@ async function startTestNode(
 ): Promise<TestNode> {
   const view = new NodeView();
   const hypervisors = new Map([['memory', hypervisor]] as const);
-  const recovery = await recover(storage, hypervisors);
+  const recovery = await promised<Recovery>((done) => recover(storage, hypervisors, done));
   const host = createNactHost({
     clock: systemClock(),
     onFatal: (error) => {
