@@ -1,3 +1,4 @@
+import type { Disk, DiskFile } from '../../src/ports/disk.ts';
 import {
   type Completion,
   DwcpError,
@@ -33,7 +34,7 @@ type NameChange =
  * One host's files, byte by byte. Writes are durable once `fdatasync` completed, names once `syncDir`
  * did; at a crash each unsynced sector survives or not, by chance. Completions come later, in order.
  */
-export class SimDisk {
+export class SimDisk implements Disk {
   plan: DiskPlan = calmDisk;
   stalled = 0;
   full = 0;
@@ -122,7 +123,7 @@ export class SimDisk {
     });
   }
 
-  list(prefix: string, done: Completion<readonly { name: string; size: number }[]>): void {
+  list(prefix: string, done: Completion<readonly DiskFile[]>): void {
     this.#ask('disk-list', prefix, done, () =>
       succeeded(
         [...this.#names]

@@ -3,7 +3,7 @@ import type { Completion } from '../util/errors.ts';
 /**
  * The files of one data directory, as storage formats see them. What completed `fdatasync` survives a
  * power loss, and so does a name once `syncDir` completed after it changed; anything else may or may
- * not. Names are `file` or `folder/file`, of `[A-Za-z0-9._-]`. Operations complete in the order in
+ * not. Names are `file` or `folder/file`, of `[A-Za-z0-9._~-]`. Operations complete in the order in
  * which they were asked for, never inside the call. An error is `ERR_DWCP_STORAGE` with its errno.
  */
 export interface Disk {

@@ -11,6 +11,7 @@ import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
 import { type DataDirectoryLock, lockDataDirectory } from './data-directory-lock.ts';
 import { decodeRecord, encodeRecord } from './record-format.ts';
+import { codeOf, storageError } from './storage-error.ts';
 
 const KEY = /^[a-z0-9-]+\/[A-Za-z0-9._-]+$/;
 const TEMPORARY_SUFFIX = '.tmp~';
@@ -146,29 +147,4 @@ async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
-}
-
-export function codeOf(error: unknown): string | null {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  return code ?? null;
-}
-
-const HINTS: ReadonlyMap<string, string> = new Map([
-  ['ENOSPC', 'Free some space on that file system; records are a few hundred bytes each.'],
-  ['EDQUOT', 'Raise the disk quota of the user that runs the agent.'],
-  ['EACCES', 'Give the user that runs the agent read and write permission there.'],
-  ['EROFS', 'The file system is read-only: choose another data directory or remount it.'],
-  ['ENOTDIR', 'A file stands where the data directory should be: choose another path.'],
-]);
-
-export function storageError(path: string, error: unknown): DwcpError {
-  if (error instanceof DwcpError) return error;
-  const errno = codeOf(error);
-  const message = error instanceof Error ? error.message : String(error);
-  const failedPath = (error as NodeJS.ErrnoException).path ?? path;
-  return new DwcpError('ERR_DWCP_STORAGE', `data directory ${path}: ${message} (${failedPath})`, {
-    cause: error,
-    ...(errno === null ? {} : { errno }),
-    hint: HINTS.get(errno ?? '') ?? `Check the file system that holds ${path}.`,
-  });
 }
