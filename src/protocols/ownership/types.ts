@@ -33,9 +33,9 @@ export interface PreparedMigration {
  * as long as nothing else happened to the VM.
  */
 export type OwnershipCommand =
-  /** The VM is new, or `host` owns it already. Epoch 1. */
+  /** The VM is new, or `host` owns it already. Epoch 1, or above that of every VM that is gone. */
   | { readonly type: 'register'; readonly vm: string; readonly host: string }
-  /** Its guest ended on the host that owns it. */
+  /** Its guest ended on the host that owns it. A prepared migration must be aborted first. */
   | {
       readonly type: 'unregister';
       readonly vm: string;
