@@ -5,15 +5,22 @@
  * counts only then: after a crash a replica must not stand in the same term with a shorter log.
  */
 import { isVoter } from './configuration.ts';
+import { reachesLostEnd } from './damage.ts';
 import { armHeartbeat, beginRound, quorumContactUs } from './heartbeat.ts';
 import { appendOwn, trackMembers } from './leader-log.ts';
-import { voteResult } from './quorum.ts';
+import { type VoteResult, voteResult } from './quorum.ts';
 import { dropForwardedReads } from './read-drop.ts';
 import { expireForwarded } from './read-index.ts';
 import { replicate } from './replication.ts';
 import { becomeFollower } from './role.ts';
 import type { ReplicaState } from './state.ts';
 import type { PreVoteReply, PreVoteRequest, VoteReply, VoteRequest } from './types.ts';
+
+const REASONS = {
+  transfer: 'the leader hands over',
+  majority: 'a majority would vote for it',
+  unanimous: 'all would vote for it, so nobody holds what damage took',
+} as const;
 
 export function electionTimer(state: ReplicaState): void {
   state.electionTimerFired();
@@ -25,9 +32,8 @@ export function electionTimer(state: ReplicaState): void {
 }
 
 function mayStand(state: ReplicaState): boolean {
-  const isWhole = state.damagedIndex === null && !state.voteDamaged;
   const isInstalling = state.partial?.phase === 'installing';
-  return isEligible(state) && isWhole && !isInstalling && !state.isDiskStalled;
+  return isEligible(state) && !state.voteDamaged && !isInstalling && !state.isDiskStalled;
 }
 
 /**
@@ -45,6 +51,7 @@ export function startPreVote(state: ReplicaState): void {
   if (state.role === 'leader' || !mayStand(state) || protectsLeader(state)) return;
   stand(state, 'preCandidate', 'no leader was heard');
   state.votes.set(state.id, true);
+  state.damagedGrants.clear();
   const term = state.term + 1;
   const { lastIndex, lastTerm } = state.log;
   for (const to of otherVoters(state)) {
@@ -53,15 +60,22 @@ export function startPreVote(state: ReplicaState): void {
   tally(state);
 }
 
-export function startElection(state: ReplicaState, transfer: boolean): void {
+export function startElection(
+  state: ReplicaState,
+  why: 'transfer' | 'majority' | 'unanimous',
+): void {
   if (state.role === 'leader' || !mayStand(state)) return;
+  const unanimous = why === 'unanimous';
+  if (state.lostEnd !== null && !unanimous) return;
   state.setTerm(state.term + 1, state.id);
-  stand(state, 'candidate', transfer ? 'the leader hands over' : 'a majority would vote for it');
+  stand(state, 'candidate', REASONS[why]);
+  state.isUnanimousCampaign = unanimous;
+  const transfer = why === 'transfer';
   const { term } = state;
   const { lastIndex, lastTerm } = state.log;
   for (const to of otherVoters(state)) {
     state.send(
-      { type: 'voteRequest', from: state.id, to, term, lastIndex, lastTerm, transfer },
+      { type: 'voteRequest', from: state.id, to, term, lastIndex, lastTerm, transfer, unanimous },
       'all',
     );
   }
@@ -89,11 +103,35 @@ export function countOwnVote(state: ReplicaState): void {
 }
 
 function tally(state: ReplicaState): void {
-  const result = voteResult(state.configuration, state.votes);
+  const result = state.role === 'preCandidate' ? preVoteResult(state) : electionResult(state);
   if (result === 'lost') becomeFollower(state, state.term, null, 'the election was lost');
-  if (result !== 'won') return;
-  if (state.role === 'preCandidate') startElection(state, false);
-  else becomeLeader(state);
+  if (result === 'lost' || result === 'pending') return;
+  if (state.role === 'candidate') becomeLeader(state);
+  else startElection(state, result === 'won' ? 'majority' : 'unanimous');
+}
+
+/** A majority whose logs are whole is enough; with a damaged one among them, own or not, all it takes. */
+function preVoteResult(state: ReplicaState): VoteResult | 'unanimous' {
+  const { configuration, votes, damagedGrants, lostEnd } = state;
+  if (lostEnd === null) {
+    const whole = [...votes].filter(([id]) => !damagedGrants.has(id));
+    const result = voteResult(configuration, new Map(whole));
+    if (result !== 'pending') return result;
+  }
+  if (isUnanimous(state)) return 'unanimous';
+  return voteResult(configuration, votes) === 'lost' ? 'lost' : 'pending';
+}
+
+function electionResult(state: ReplicaState): VoteResult {
+  const { configuration, votes } = state;
+  if (!state.isUnanimousCampaign) return voteResult(configuration, votes);
+  if ([...votes.values()].includes(false)) return 'lost';
+  return isUnanimous(state) ? 'won' : 'pending';
+}
+
+function isUnanimous({ configuration, votes }: ReplicaState): boolean {
+  const all = [...configuration.voters, ...configuration.votersOutgoing];
+  return all.every((id) => votes.get(id) === true);
 }
 
 function becomeLeader(state: ReplicaState): void {
@@ -110,6 +148,8 @@ function becomeLeader(state: ReplicaState): void {
   }
   trackMembers(state);
   for (const peer of state.peers.values()) peer.probeFrom(state.log.lastIndex + 1);
+  // What may have been torn off is void now: this log is the group's.
+  state.lostEnd = null;
   appendOwn(state, { kind: 'noop' });
   replicate(state);
   beginRound(state);
@@ -124,10 +164,9 @@ export function protectsLeader(state: ReplicaState): boolean {
   return state.nowUs - heardUs < state.timing.electionUs;
 }
 
+/** By what this log still has, whatever damage took from it. */
 function wouldElect(state: ReplicaState, lastIndex: number, lastTerm: number): boolean {
-  if (state.voteDamaged) return false;
-  if (state.damagedIndex !== null && lastIndex < state.damagedIndex) return false;
-  return state.log.isCoveredBy(lastIndex, lastTerm);
+  return !state.voteDamaged && state.log.isCoveredBy(lastIndex, lastTerm);
 }
 
 export function preVoteRequest(state: ReplicaState, message: PreVoteRequest): void {
@@ -135,8 +174,9 @@ export function preVoteRequest(state: ReplicaState, message: PreVoteRequest): vo
   const granted =
     message.term > state.term && !protectsLeader(state) && wouldElect(state, lastIndex, lastTerm);
   const term = granted ? message.term : state.term;
+  const damaged = granted && !reachesLostEnd(state, { index: lastIndex, term: lastTerm });
   state.send(
-    { type: 'preVoteReply', from: state.id, to, term, granted },
+    { type: 'preVoteReply', from: state.id, to, term, granted, damaged },
     granted ? 'none' : 'term',
   );
 }
@@ -145,15 +185,17 @@ export function preVoteReply(state: ReplicaState, message: PreVoteReply): void {
   if (state.role !== 'preCandidate') return;
   if (message.granted && message.term !== state.term + 1) return;
   state.votes.set(message.from, message.granted);
+  if (message.granted && message.damaged) state.damagedGrants.add(message.from);
   tally(state);
 }
 
 /** In our term already: a higher one was taken over before, a lower one refused. */
 export function voteRequest(state: ReplicaState, message: VoteRequest): void {
-  const { from: to, lastIndex, lastTerm } = message;
+  const { from: to, lastIndex, lastTerm, unanimous } = message;
   const { term } = state;
   const isFree = state.vote === to || (state.vote === null && state.leader === null);
-  const granted = isFree && wouldElect(state, lastIndex, lastTerm);
+  const isWhole = unanimous || reachesLostEnd(state, { index: lastIndex, term: lastTerm });
+  const granted = isFree && isWhole && wouldElect(state, lastIndex, lastTerm);
   if (granted) {
     if (state.vote === null) state.setTerm(term, to);
     state.drawElectionTimeout();

@@ -1,7 +1,9 @@
 /** What a leader says to its followers: entries, heartbeats, and "take over". */
 import { assert } from '../../util/assert.ts';
 import { commitTo } from './commit.ts';
+import { heal } from './damage.ts';
 import { startElection } from './election.ts';
+import type { LogPosition } from './log.ts';
 import { becomeFollower } from './role.ts';
 import type { ReplicaState } from './state.ts';
 import type { AppendRequest, Heartbeat, LogIndex, ReplicaId, TimeoutNow } from './types.ts';
@@ -39,7 +41,9 @@ export function appendRequest(state: ReplicaState, message: AppendRequest): void
 function acknowledge(state: ReplicaState, message: AppendRequest, matchIndex: number): void {
   const { from: to, round, entries } = message;
   const { term, acknowledged } = state;
-  if (state.damagedIndex !== null && matchIndex >= state.damagedIndex) state.damagedIndex = null;
+  if (state.lostEnd !== null) {
+    heal(state, { index: matchIndex, term: state.log.termAt(matchIndex) ?? 0 });
+  }
   const isSaid =
     acknowledged.matchIndex === matchIndex &&
     acknowledged.round === round &&
@@ -58,8 +62,8 @@ function acknowledge(state: ReplicaState, message: AppendRequest, matchIndex: nu
 
 function refuse(state: ReplicaState, message: AppendRequest): void {
   const { from: to, round, previousIndex, previousTerm } = message;
-  const hint = state.log.agreement(previousIndex, previousTerm);
-  const damaged = state.damagedIndex !== null;
+  const damaged = state.lostEnd !== null;
+  const hint = damaged ? certain(state) : state.log.agreement(previousIndex, previousTerm);
   const refused = { previousIndex, hintIndex: hint.index, hintTerm: hint.term, damaged };
   state.send(
     { type: 'appendReply', from: state.id, to, term: state.term, round, matchIndex: null, refused },
@@ -71,8 +75,13 @@ export function heartbeat(state: ReplicaState, message: Heartbeat): void {
   hearLeader(state, message.from);
   const { from: to, round } = message;
   state.send({ type: 'heartbeatReply', from: state.id, to, term: state.term, round }, 'term');
-  if (state.damagedIndex !== null) reportDamage(state, message, state.damagedIndex);
+  if (state.lostEnd !== null) reportDamage(state, message, state.lostEnd.index);
   commitTo(state, Math.min(message.commit, state.log.lastIndex));
+}
+
+/** Above what is committed a damaged log may hold what an acknowledged write, now lost, replaced. */
+function certain({ log, commit }: ReplicaState): LogPosition {
+  return { index: commit, term: log.termAt(commit) ?? 0 };
 }
 
 /** The leader believes that we hold what we acknowledged before; nothing else would tell it. */
@@ -81,7 +90,7 @@ function reportDamage(
   { from: to, round }: Heartbeat,
   damagedIndex: LogIndex,
 ): void {
-  const { lastIndex: hintIndex, lastTerm: hintTerm } = state.log;
+  const { index: hintIndex, term: hintTerm } = certain(state);
   const refused = { previousIndex: damagedIndex, hintIndex, hintTerm, damaged: true };
   state.send(
     { type: 'appendReply', from: state.id, to, term: state.term, round, matchIndex: null, refused },
@@ -91,5 +100,5 @@ function reportDamage(
 
 export function timeoutNow(state: ReplicaState, message: TimeoutNow): void {
   if (state.leader !== message.from) return;
-  startElection(state, true);
+  startElection(state, 'transfer');
 }

@@ -4,6 +4,7 @@
  * lost link, a restart and another leader, as long as (index, digest) stays the same.
  */
 import { commitTo } from './commit.ts';
+import { heal } from './damage.ts';
 import { hearLeader } from './follower.ts';
 import { replaceSnapshot } from './snapshot-pins.ts';
 import type { PartialSnapshot, ReplicaState } from './state.ts';
@@ -147,9 +148,7 @@ export function snapshotVerified(state: ReplicaState, digest: string, ok: boolea
 /** The snapshot is durable in place of the log: the state machine takes it over. */
 export function installed(state: ReplicaState, snapshot: Snapshot): void {
   state.partial = null;
-  if (state.damagedIndex !== null && snapshot.index >= state.damagedIndex) {
-    state.damagedIndex = null;
-  }
+  heal(state, snapshot);
   replaceSnapshot(state, snapshot);
   state.handed = snapshot.index;
   state.emit({ type: 'restore', snapshot });

@@ -5,9 +5,10 @@
 import type { RandomStream } from '../../ports/random.ts';
 import { assert } from '../../util/assert.ts';
 import { ConfigurationHistory } from './configuration-history.ts';
+import { lostEndOf } from './damage.ts';
 import { DiskQueue } from './disk-queue.ts';
 import { checkedLimits, checkedTiming } from './limits.ts';
-import { RaftLog } from './log.ts';
+import { type LogPosition, RaftLog } from './log.ts';
 import type { Progress } from './progress.ts';
 import { ReadQueue } from './read-queue.ts';
 import type {
@@ -70,8 +71,13 @@ export class ReplicaState {
   readonly votes: Map<ReplicaId, boolean> = new Map();
   /** This campaign was asked for by the leader, so voters need not protect it. */
   isTransferCampaign = false;
+  /** It goes on only with the votes of all voters. */
+  isUnanimousCampaign = false;
+  /** Who of {@link votes} granted by what a damaged log still has. */
+  readonly damagedGrants: Set<ReplicaId> = new Set();
   readonly voteDamaged: boolean;
-  damagedIndex: LogIndex | null;
+  /** Where the log ended at most, before its end was damaged. */
+  lostEnd: LogPosition | null;
 
   // the log
   readonly log: RaftLog;
@@ -145,9 +151,9 @@ export class ReplicaState {
     this.applied = restored.appliedIndex;
     this.handed = restored.appliedIndex;
     this.snapshot = snapshot;
-    const { damagedIndex, partialSnapshot } = restored;
-    const stillDamaged = damagedIndex !== null && damagedIndex > this.log.lastIndex;
-    this.damagedIndex = stillDamaged ? damagedIndex : null;
+    const { lastIndex: index, lastTerm } = this.log;
+    this.lostEnd = lostEndOf(restored, this.term, { index, term: lastTerm });
+    const { partialSnapshot } = restored;
     this.partial =
       partialSnapshot === null
         ? null

@@ -107,6 +107,8 @@ export interface PreVoteRequest extends Addressed {
 export interface PreVoteReply extends Addressed {
   readonly type: 'preVoteReply';
   readonly granted: boolean;
+  /** Granted by what a damaged log still has: it counts only if all voters grant. */
+  readonly damaged: boolean;
 }
 
 export interface VoteRequest extends Addressed {
@@ -115,6 +117,8 @@ export interface VoteRequest extends Addressed {
   readonly lastTerm: Term;
   /** The leader itself asked for this campaign: voters need not protect it. */
   readonly transfer: boolean;
+  /** All voters granted the pre-vote, and all must vote: damaged ones may, as nobody holds more. */
+  readonly unanimous: boolean;
 }
 
 export interface VoteReply extends Addressed {
@@ -461,9 +465,11 @@ export interface Restored {
   readonly partialSnapshot: { readonly snapshot: Snapshot; readonly receivedBytes: number } | null;
   /**
    * The log may have held synced entries up to here that are damaged: until a leader brings them
-   * again this replica neither campaigns nor votes for a log that is shorter.
+   * again this replica votes for a shorter log only where all voters do, and stands only so.
    */
   readonly damagedIndex: LogIndex | null;
+  /** The highest term that the entry at `damagedIndex` may have had. Absent: that of the hard state. */
+  readonly damagedTerm?: Term;
   /** Term or vote are damaged: this replica never votes again. */
   readonly voteDamaged: boolean;
 }

