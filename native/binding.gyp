@@ -45,6 +45,7 @@
       'type': 'executable',
       'sources': [
         'guest/control.cc',
+        'guest/heartbeat.cc',
         'guest/main.cc',
         'guest/workload.cc',
         'memory/region.cc',

@@ -69,7 +69,8 @@ struct Guest {
   bool is_tracked = false;
 
   explicit Guest(std::shared_ptr<dwcp::Region> memory)
-      : region(std::move(memory)), workload(region->data(), region->size_bytes()) {}
+      : region(std::move(memory)),
+        workload(region->data(), region->size_bytes(), std::getenv("DWCP_GUEST_HEARTBEAT")) {}
 
   // The address is text: it may exceed what JavaScript's numbers hold exactly.
   std::string Describe() const {

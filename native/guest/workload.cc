@@ -46,12 +46,13 @@ uint64_t FullCycleStride(uint64_t count) {
 
 }  // namespace
 
-Workload::Workload(uint8_t* memory, uint64_t size_bytes)
+Workload::Workload(uint8_t* memory, uint64_t size_bytes, const char* heartbeat_pipe)
     : header_(reinterpret_cast<GuestHeader*>(memory)),
       accounts_(reinterpret_cast<uint64_t*>(memory + kGuestPageBytes)),
       ring_(reinterpret_cast<Operation*>(memory + (1 + kAccountPages) * kGuestPageBytes)),
       memory_(memory),
-      size_bytes_(size_bytes) {}
+      size_bytes_(size_bytes),
+      heartbeat_(heartbeat_pipe) {}
 
 Workload::~Workload() {
   {
@@ -134,6 +135,8 @@ void Workload::Ledger() {
     ring_[number % kRingSlots] = {number, from, to, amount, now_us};
     header_->last_operation_us = now_us;
     header_->operations = number;
+    // Inside the lock: a guest that was told to be paused has said its last beat.
+    heartbeat_.Tell(number);
     lock.unlock();
     std::this_thread::sleep_for(std::chrono::microseconds(kOperationIntervalUs));
     lock.lock();

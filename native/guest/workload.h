@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "guest/heartbeat.h"
 #include "guest/layout.h"
 
 namespace dwcp::guest {
@@ -26,8 +27,8 @@ struct Report {
 
 class Workload {
  public:
-  // `memory` holds `size_bytes`; nothing is touched yet.
-  Workload(uint8_t* memory, uint64_t size_bytes);
+  // `memory` holds `size_bytes`; nothing is touched yet. `heartbeat_pipe` may be null.
+  Workload(uint8_t* memory, uint64_t size_bytes, const char* heartbeat_pipe);
   ~Workload();
 
   // Writes the opening state: a fresh guest.
@@ -56,6 +57,7 @@ class Workload {
   Operation* ring_;
   uint8_t* memory_;
   uint64_t size_bytes_;
+  Heartbeat heartbeat_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
