@@ -49,6 +49,8 @@ export interface DemoClusterOptions {
   readonly hosts?: Readonly<Record<string, string>>;
   /** Words before the command of an agent, such as those that enter its network namespace. */
   readonly prefix?: (node: string) => readonly string[];
+  /** Words after the command of an agent, for a program of a test. */
+  readonly flags?: (directory: string, node: string) => readonly string[];
   /** Over the environment of the agent of `node`. */
   readonly environment?: (directory: string, node: string) => Readonly<Record<string, string>>;
   /** Aborted while the cluster starts: the start fails, and nothing of it is left. */
@@ -71,6 +73,7 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
       program: options.program ?? BIN,
       prefix: options.prefix?.(node) ?? [],
       config: configFile(directory, node),
+      flags: options.flags?.(directory, node) ?? [],
       environment: options.environment?.(directory, node) ?? {},
     });
     agents.set(node, agent);
@@ -176,13 +179,15 @@ interface Spawn {
   readonly program: string;
   readonly prefix: readonly string[];
   readonly config: string;
+  readonly flags: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
 }
 
-function spawnAgent({ program, prefix, config, environment }: Spawn): Agent {
+function spawnAgent({ program, prefix, config, flags, environment }: Spawn): Agent {
   // Only ours: an operator's DWCP_ variables would override what the demo just wrote.
   const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('DWCP_'));
-  const command = [...prefix, process.execPath, program, 'agent', '--json', '--config', config];
+  const words = ['agent', '--json', '--config', config, ...flags];
+  const command = [...prefix, process.execPath, program, ...words];
   const [first = process.execPath, ...rest] = command;
   const child = spawn(first, rest, {
     env: { ...Object.fromEntries(clean), DWCP_NO_SETUP: '1', ...environment },

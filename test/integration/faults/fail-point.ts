@@ -14,7 +14,8 @@ export interface FailPoint {
   readonly delayMs: number;
 }
 
-export type FailAction = 'kill' | 'cutLink' | 'cutStream';
+/** `stop`: the process stands still as a whole, until somebody lets it go on. */
+export type FailAction = 'kill' | 'stop' | 'cutLink' | 'cutStream';
 
 export function armFailPoint(path: string, failPoint: FailPoint): void {
   writeFileSync(`${path}.new`, JSON.stringify(failPoint));
@@ -56,7 +57,10 @@ export class FailPoints {
 
   #fail(action: FailAction): void {
     rmSync(this.#path, { force: true });
+    // The same step may be armed once more, and counts from the start.
+    this.#armed = '';
     if (action === 'kill') process.kill(process.pid, 'SIGKILL');
+    else if (action === 'stop') process.kill(process.pid, 'SIGSTOP');
     else this.#act(action);
   }
 }
