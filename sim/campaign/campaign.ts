@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { Replay } from '../replay.ts';
 import { loadScenario } from './registry.ts';
 import { runSeed, type SeedReport, type SeedRun, type SeedRunOptions } from './seed-run.ts';
+import { SIMULATION_THREAD_LIMITS } from './thread-limits.ts';
 
 export interface CampaignOptions extends SeedRunOptions {
   readonly seeds: readonly number[];
@@ -62,7 +63,11 @@ async function runOnThreads(
   const workerData: SeedRunOptions = { scenario, checkDeterminism, commit, simulate };
   const threads = Array.from(
     { length: count },
-    () => new Worker(new URL('./worker.js', import.meta.url), { workerData }),
+    () =>
+      new Worker(new URL('./worker.js', import.meta.url), {
+        workerData,
+        resourceLimits: SIMULATION_THREAD_LIMITS,
+      }),
   );
   try {
     await Promise.all(

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../../src/ports/clock.ts';
+import type { SimEvent } from '../world/event-queue.ts';
 import type { SimHost } from '../world/host.ts';
 
 /** Where simulated calendars begin, so that a wall-clock time is never mistaken for a monotonic one. */
@@ -33,6 +34,7 @@ export class HostClock implements Clock {
 
   nowUs(): number {
     const elapsedUs = this.#host.world.nowUs - this.#worldBaseUs;
+    if (this.#driftPpm === 0) return this.#localBaseUs + elapsedUs;
     return this.#localBaseUs + Math.floor((elapsedUs * (PPM + this.#driftPpm)) / PPM);
   }
 
@@ -42,31 +44,31 @@ export class HostClock implements Clock {
   }
 
   setTimer(atUs: number, fire: () => void): Timer {
-    let cancelled = false;
-    const arm = () => {
-      const waitUs = Math.max(0, atUs - this.nowUs());
-      const worldUs = Math.ceil((waitUs * PPM) / (PPM + this.#driftPpm));
-      return this.#host.after(worldUs, 'timer', () => {
-        if (cancelled) return;
-        // The clock may have been slowed down meanwhile.
-        if (this.nowUs() < atUs) {
-          event = arm();
-        } else {
-          cancelled = true;
-          this.#armed -= 1;
-          fire();
-        }
-      });
-    };
-    let event = arm();
     this.#armed += 1;
-    return {
-      cancel: () => {
-        if (!cancelled) this.#armed -= 1;
-        cancelled = true;
-        event.cancelled = true;
-      },
-    };
+    const timer = new HostTimer(this, atUs, fire);
+    this.#arm(timer);
+    return timer;
+  }
+
+  #arm(timer: HostTimer): void {
+    const waitUs = Math.max(0, timer.atUs - this.nowUs());
+    const worldUs = Math.ceil((waitUs * PPM) / (PPM + this.#driftPpm));
+    timer.event = this.#host.after(worldUs, 'timer', this.#fired, null, timer);
+  }
+
+  readonly #fired = ({ context }: SimEvent): void => {
+    const timer = context as HostTimer;
+    if (timer.over) return;
+    // The clock may have been slowed down meanwhile.
+    if (this.nowUs() < timer.atUs) return this.#arm(timer);
+    this.ended(timer);
+    timer.fire();
+  };
+
+  /** By a timer of this clock: it fired, or was cancelled. */
+  ended(timer: HostTimer): void {
+    if (!timer.over) this.#armed -= 1;
+    timer.over = true;
   }
 
   /** Timers that have yet to fire. */
@@ -87,5 +89,24 @@ export class HostClock implements Clock {
 
   #aliveUs(): number {
     return this.#host.world.nowUs - this.#bootUs;
+  }
+}
+
+class HostTimer implements Timer {
+  readonly atUs: number;
+  readonly fire: () => void;
+  event: SimEvent | null = null;
+  over = false;
+  readonly #clock: HostClock;
+
+  constructor(clock: HostClock, atUs: number, fire: () => void) {
+    this.#clock = clock;
+    this.atUs = atUs;
+    this.fire = fire;
+  }
+
+  cancel(): void {
+    this.#clock.ended(this);
+    if (this.event !== null) this.event.cancelled = true;
   }
 }

@@ -7,6 +7,7 @@ import {
   succeeded,
 } from '../../src/util/errors.ts';
 import type { LabelledStream } from '../world/decisions.ts';
+import type { SimEvent } from '../world/event-queue.ts';
 import { calmDisk, type DiskPlan } from '../world/fault-plan.ts';
 import type { SimHost } from '../world/host.ts';
 
@@ -24,6 +25,15 @@ interface SimFile {
 
 type DiskWork =
   `disk-${'read' | 'write' | 'truncate' | 'fdatasync' | 'rename' | 'remove' | 'syncDir' | 'list'}`;
+
+/** Work of one life of the host. */
+interface Asked<T> {
+  readonly what: DiskWork;
+  readonly name: string;
+  readonly done: Completion<T>;
+  readonly work: () => Outcome<T>;
+  readonly incarnation: number;
+}
 
 type NameChange =
   | { readonly op: 'create'; readonly name: string; readonly file: SimFile }
@@ -203,23 +213,28 @@ export class SimDisk implements Disk {
   /** The work happens when it completes: until then a crash leaves nothing of it. */
   #ask<T>(what: DiskWork, name: string, done: Completion<T>, work: () => Outcome<T>): void {
     const host = this.#host;
-    const { world, incarnation } = host;
     this.#latency ??= host.random('disk');
     const latencyUs = this.#latency.between(this.plan.latencyMinUs, this.plan.latencyMaxUs);
-    const complete = (): void => {
-      if (this.stalled > 0) {
-        this.#waiting.push(() => schedule(world.nowUs));
-        return;
-      }
-      done(work());
-    };
-    const schedule = (atUs: number): void => {
-      if (host.incarnation !== incarnation) return;
-      world.schedule(atUs, what, host.name, name, complete, host);
-    };
-    this.#lastUs = Math.max(this.#lastUs, world.nowUs + latencyUs);
-    schedule(this.#lastUs);
+    this.#lastUs = Math.max(this.#lastUs, host.world.nowUs + latencyUs);
+    const { incarnation } = host;
+    this.#schedule(this.#lastUs, { what, name, done, work, incarnation } as Asked<unknown>);
   }
+
+  #schedule(atUs: number, asked: Asked<unknown>): void {
+    const { what, name, incarnation } = asked;
+    const host = this.#host;
+    if (host.incarnation !== incarnation) return;
+    host.world.schedule(atUs, what, host.name, name, this.#completed, host, incarnation, asked);
+  }
+
+  readonly #completed = ({ context }: SimEvent): void => {
+    const asked = context as Asked<unknown>;
+    if (this.stalled > 0) {
+      this.#waiting.push(() => this.#schedule(this.#host.world.nowUs, asked));
+      return;
+    }
+    asked.done(asked.work());
+  };
 }
 
 function apply(names: Map<string, SimFile>, change: NameChange): void {

@@ -1,5 +1,5 @@
 import type { LabelledStream } from '../world/decisions.ts';
-import { ANY_INCARNATION } from '../world/event-queue.ts';
+import { ANY_INCARNATION, type SimEvent } from '../world/event-queue.ts';
 import { calmNetwork, type NetworkPlan } from '../world/fault-plan.ts';
 import { deepFreeze } from '../world/freeze.ts';
 import type { Address, SimHost } from '../world/host.ts';
@@ -16,8 +16,17 @@ interface Link {
   readonly losses: number[];
   lastArrivalUs: number;
   readonly held: (() => void)[];
-  /** `a>b/actor` by actor, for traces. */
-  readonly labels: Map<string, string>;
+  readonly lanes: Map<string, Lane>;
+}
+
+/** A link to one of the target's actors. */
+interface Lane {
+  readonly link: Link;
+  readonly from: SimHost;
+  readonly to: SimHost;
+  readonly actor: string;
+  /** `a>b/actor`, for traces. */
+  readonly label: string;
 }
 
 /** Addresses kept parsed: those of servers, which recur; a client's may be new for every operation. */
@@ -43,7 +52,7 @@ export class SimNetwork {
   send(from: SimHost, to: Address, message: unknown): void {
     const { target, name } = this.#parse(to);
     if (this.#world.freezesMessages) deepFreeze(message);
-    this.transmit(from, target, name, message, () => target.receive(name, message, from.name));
+    this.transmit(from, target, name, message, null);
   }
 
   #parse(to: Address): { readonly target: SimHost; readonly name: string } {
@@ -56,8 +65,16 @@ export class SimNetwork {
     return parsed;
   }
 
-  /** For drivers that deliver by themselves; `actor` and `message` are what the trace shows. */
-  transmit(from: SimHost, to: SimHost, actor: string, message: unknown, arrive: () => void): void {
+  /**
+   * `actor` and `message` are what the trace shows; `arrive` is for drivers that deliver by themselves.
+   */
+  transmit(
+    from: SimHost,
+    to: SimHost,
+    actor: string,
+    message: unknown,
+    arrive: (() => void) | null,
+  ): void {
     const link = this.#link(from.index, to.index);
     const { plan } = this;
     const { stream } = link;
@@ -65,8 +82,9 @@ export class SimNetwork {
       this.lost += 1;
       return;
     }
-    this.#deliver(link, to, actor, message, arrive);
-    if (stream.chance(plan.duplicatePermyriad)) this.#deliver(link, to, actor, message, arrive);
+    const lane = laneOf(link, from, to, actor);
+    this.#deliver(lane, message, arrive);
+    if (stream.chance(plan.duplicatePermyriad)) this.#deliver(lane, message, arrive);
   }
 
   /** Every link out of `side`, and unless one-way into it too. */
@@ -101,8 +119,9 @@ export class SimNetwork {
     return link.losses.length > 0 && link.stream.chance(Math.max(...link.losses));
   }
 
-  #deliver(link: Link, to: SimHost, actor: string, message: unknown, arrive: () => void): void {
+  #deliver(lane: Lane, message: unknown, arrive: (() => void) | null): void {
     const { plan } = this;
+    const { link } = lane;
     const { stream } = link;
     const world = this.#world;
     let atUs = world.nowUs + stream.between(plan.latencyMinUs, plan.latencyMaxUs);
@@ -112,22 +131,38 @@ export class SimNetwork {
       atUs = Math.max(atUs, link.lastArrivalUs);
       link.lastArrivalUs = atUs;
     }
-    const label = labelOf(link, actor);
-    const schedule = (whenUs: number): void => {
-      // A late packet reaches whoever runs there by then: a restarted process has to cope.
-      world.schedule(whenUs, 'deliver', label, message, happen, to, ANY_INCARNATION);
-    };
+    if (arrive === null) return this.#schedule(atUs, lane, message, this.#arrived);
     const happen = (): void => {
-      if (link.blocked > 0 || !to.up) {
-        this.lost += 1;
-      } else if (link.clogged > 0) {
-        link.held.push(() => schedule(world.nowUs));
-      } else {
-        this.delivered += 1;
-        arrive();
-      }
+      if (this.#passes(lane, message, happen)) arrive();
     };
-    schedule(atUs);
+    this.#schedule(atUs, lane, message, happen);
+  }
+
+  #schedule(atUs: number, lane: Lane, message: unknown, happen: SimEvent['run']): void {
+    const { label, to } = lane;
+    // A late packet reaches whoever runs there by then: a restarted process has to cope.
+    this.#world.schedule(atUs, 'deliver', label, message, happen, to, ANY_INCARNATION, lane);
+  }
+
+  readonly #arrived = ({ data, context }: SimEvent): void => {
+    const lane = context as Lane;
+    if (!this.#passes(lane, data, this.#arrived)) return;
+    lane.to.receive(lane.actor, data, lane.from.name);
+  };
+
+  /** False where it is lost, or waits for the link to be free. */
+  #passes(lane: Lane, message: unknown, happen: SimEvent['run']): boolean {
+    const { link, to } = lane;
+    if (link.blocked > 0 || !to.up) {
+      this.lost += 1;
+      return false;
+    }
+    if (link.clogged > 0) {
+      link.held.push(() => this.#schedule(this.#world.nowUs, lane, message, happen));
+      return false;
+    }
+    this.delivered += 1;
+    return true;
   }
 
   #link(fromIndex: number, toIndex: number): Link {
@@ -140,18 +175,19 @@ export class SimNetwork {
       const name = `${from.name}>${to.name}`;
       const stream = this.#world.random(`net/${name}`);
       const counts = { blocked: 0, clogged: 0, lastArrivalUs: 0 };
-      link = { name, stream, ...counts, losses: [], held: [], labels: new Map() };
+      link = { name, stream, ...counts, losses: [], held: [], lanes: new Map() };
       this.#links.set(key, link);
     }
     return link;
   }
 }
 
-function labelOf({ name, labels }: Link, actor: string): string {
-  let label = labels.get(actor);
-  if (label === undefined) {
-    label = actor === '' ? name : `${name}/${actor}`;
-    if (labels.size < ADDRESSES_MAX) labels.set(actor, label);
+function laneOf(link: Link, from: SimHost, to: SimHost, actor: string): Lane {
+  let lane = link.lanes.get(actor);
+  if (lane === undefined) {
+    const label = actor === '' ? link.name : `${link.name}/${actor}`;
+    lane = { link, from, to, actor, label };
+    if (link.lanes.size < ADDRESSES_MAX) link.lanes.set(actor, lane);
   }
-  return label;
+  return lane;
 }

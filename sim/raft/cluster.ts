@@ -38,6 +38,10 @@ export interface ClusterOptions {
   readonly limits: Partial<RaftLimits>;
   /** For planted bugs, between a core and its driver. */
   readonly mutate: (raft: Raft, id: number) => Raft;
+  /** Without the checkers a run says only how fast the simulator is. */
+  readonly checks: boolean;
+  /** Somebody who hands over leadership and changes the membership all the time. */
+  readonly operator: boolean;
 }
 
 const RESTART_US = 200_000;
@@ -55,13 +59,17 @@ export class RaftCluster {
   /** Requests that a replica has taken, by its own number for them. */
   readonly #requests = new Map<number, { readonly on: number; readonly request: ClientRequest }>();
   #requestIds = 0;
+  readonly #addresses: readonly Address[];
+  readonly #hasOperator: boolean;
 
   constructor(world: World, options: ClusterOptions) {
     this.#world = world;
+    this.#addresses = world.hosts.map(({ name }) => `${name}/raft`);
     this.timing = options.timing;
     this.limits = options.limits;
     this.mutate = options.mutate;
-    this.watch = new RaftWatch(world, raftCheckers());
+    this.#hasOperator = options.operator;
+    this.watch = new RaftWatch(world, options.checks ? raftCheckers() : []);
   }
 
   boot(host: SimHost): void {
@@ -78,12 +86,12 @@ export class RaftCluster {
     this.replicas.set(id, replica);
     host.on<Message>('raft', (message) => replica.receive(message));
     host.on<ClientRequest>('kv', (request) => this.#take(replica, request));
-    this.#operate(host, replica);
+    if (this.#hasOperator) this.#operate(host, replica);
   }
 
   send(from: SimHost, message: Message): void {
-    const to = this.#world.hosts[message.to - 1];
-    if (to !== undefined) from.send(`${to.name}/raft`, message);
+    const address = this.#addresses[message.to - 1];
+    if (address !== undefined) from.send(address, message);
   }
 
   /** A replica whose disk failed is started again from what the disk really holds. */
@@ -117,8 +125,8 @@ export class RaftCluster {
 
   /** Asked only while the configuration itself is committed: otherwise another one counted. */
   countedBy(leader: RaftReplica, entry: Entry): void {
-    const { leads, configuration, configurationIndex } = leader;
-    if (!leads || configurationIndex >= entry.index) return;
+    const { configuration, configurationIndex } = leader;
+    if (configurationIndex >= entry.index || !this.watch.cares('counted')) return;
     const isDurableOn = (id: number): boolean =>
       this.#stores.get(id)?.holds(entry.index, entry.term) ?? false;
     this.watch.tell('counted', { leader, entry, configuration, isDurableOn });
@@ -133,9 +141,10 @@ export class RaftCluster {
     const requestId = this.#requestIds;
     this.#requests.set(requestId, { on: replica.id, request });
     const { guarantee, session, id, input } = request;
-    if (guarantee !== null) return replica.step({ type: 'read', requestId, guarantee });
+    const { nowUs } = replica;
+    if (guarantee !== null) return replica.step({ type: 'read', requestId, guarantee, nowUs });
     const data = encodeCommand({ session, id, input });
-    replica.step({ type: 'propose', commands: [{ requestId, data }] });
+    replica.step({ type: 'propose', commands: [{ requestId, data }], nowUs });
   }
 
   #answer(
@@ -156,11 +165,12 @@ export class RaftCluster {
     const random = host.random('operator');
     host.after(random.between(OPERATOR_EVERY_US / 2, OPERATOR_EVERY_US * 2), 'operator', () => {
       this.#operate(host, replica);
+      const { nowUs } = replica;
       const { role, configuration } = replica.raft.status();
       if (role !== 'leader') return;
       const id = 1 + random.below(this.#world.hosts.length);
       if (random.below(2) === 0) {
-        if (id !== replica.id) replica.step({ type: 'transferLeadership', to: id });
+        if (id !== replica.id) replica.step({ type: 'transferLeadership', to: id, nowUs });
         return;
       }
       const { voters } = configuration;
@@ -170,7 +180,14 @@ export class RaftCluster {
       this.#requestIds += 1;
       const requestId = this.#requestIds;
       const changes = [{ op, id } as const];
-      replica.step({ type: 'changeConfiguration', requestId, mode, changes, autoLeave: true });
+      const asked = {
+        type: 'changeConfiguration',
+        requestId,
+        mode,
+        changes,
+        autoLeave: true,
+      } as const;
+      replica.step({ ...asked, nowUs });
     });
   }
 

@@ -80,19 +80,15 @@ function sorted<T>(map: ReadonlyMap<string, T>): [string, T][] {
 }
 
 /** Replicas share the bytes of a command, so that nobody has to read what is known. */
-const commands = new WeakMap<Uint8Array, KvCommand>();
+type CommandBytes = Uint8Array & { command?: KvCommand };
 
 export function encodeCommand(command: KvCommand): Uint8Array {
-  const data = Buffer.from(JSON.stringify(command));
-  commands.set(data, command);
+  const data: CommandBytes = Buffer.from(JSON.stringify(command));
+  data.command = command;
   return data;
 }
 
-function commandOf(data: Uint8Array): KvCommand {
-  let command = commands.get(data);
-  if (command === undefined) {
-    command = JSON.parse(new TextDecoder().decode(data)) as KvCommand;
-    commands.set(data, command);
-  }
-  return command;
+function commandOf(data: CommandBytes): KvCommand {
+  data.command ??= JSON.parse(new TextDecoder().decode(data)) as KvCommand;
+  return data.command;
 }

@@ -1,5 +1,5 @@
 /** Drives one Raft core on a simulated host: begins its effects in order, answers them with inputs. */
-
+import { hash } from 'node:crypto';
 import type { Timer } from '../../src/ports/clock.ts';
 import { createRaft } from '../../src/protocols/raft/raft.ts';
 import type {
@@ -11,12 +11,13 @@ import type {
   Raft,
   Send,
   Snapshot,
+  Timed,
   TimerId,
 } from '../../src/protocols/raft/types.ts';
 import { assert } from '../../src/util/assert.ts';
+import type { Completion } from '../../src/util/errors.ts';
 import type { Replica } from '../checkers/raft/watch.ts';
 import type { SimHost } from '../world/host.ts';
-import { hash128 } from '../world/random.ts';
 import type { RaftCluster } from './cluster.ts';
 import { KvMachine } from './machine.ts';
 import type { RaftStore } from './store.ts';
@@ -35,11 +36,12 @@ export class RaftReplica implements Replica {
   /** Who waits for the entry at an index, and in which term it was proposed. */
   readonly #waiting = new Map<number, { readonly term: number; readonly requestId: number }>();
   readonly #machineQueue: Effect[] = [];
-  readonly #inputs: Input[] = [];
+  readonly #inputs: Timed<Input>[] = [];
   #machine: KvMachine;
   #held: Send[] = [];
   #durableToken = 0;
   #syncing = false;
+  #syncCount = 0;
   #machineBusy = false;
   #stepping = false;
   firstIndex: number;
@@ -67,7 +69,7 @@ export class RaftReplica implements Replica {
     this.configuration = configuration;
     this.configurationIndex = configurationIndex;
     cluster.watch.tell('started', this);
-    this.step({ type: 'start' });
+    this.step({ type: 'start', nowUs: this.nowUs });
   }
 
   termAt(index: number): number | null {
@@ -79,19 +81,26 @@ export class RaftReplica implements Replica {
   }
 
   receive(message: Message): void {
-    this.step({ type: 'message', message });
+    this.step({ type: 'message', message, nowUs: this.nowUs });
   }
 
   /** Inputs that come up while effects are begun wait for their turn. */
-  step(input: Input): void {
-    this.#inputs.push(input);
-    if (this.#stepping) return;
+  step(input: Timed<Input>): void {
+    if (this.#stepping) {
+      this.#inputs.push(input);
+      return;
+    }
     this.#stepping = true;
-    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-      const nowUs = this.#host.clock.nowUs();
-      for (const effect of this.raft.step({ ...next, nowUs })) this.#begin(effect);
+    for (let next: Timed<Input> | undefined = input; next !== undefined; ) {
+      for (const effect of this.raft.step(next)) this.#begin(effect);
+      next = this.#inputs.shift();
     }
     this.#stepping = false;
+  }
+
+  /** Of this host's own clock; it stands still while an event happens. */
+  get nowUs(): number {
+    return this.#host.clock.nowUs();
   }
 
   #begin(effect: Effect): void {
@@ -127,7 +136,7 @@ export class RaftReplica implements Replica {
         const { digest } = effect.snapshot;
         const ok = data !== null && digestOf(data) === digest;
         this.#host.after(100, 'verified', () =>
-          this.step({ type: 'snapshotVerified', digest, ok }),
+          this.step({ type: 'snapshotVerified', digest, ok, nowUs: this.nowUs }),
         );
         return;
       }
@@ -168,9 +177,14 @@ export class RaftReplica implements Replica {
     this.#cluster.send(this.#host, message);
   }
 
+  readonly #electionTimer = (): void =>
+    this.step({ type: 'timer', id: 'election', nowUs: this.nowUs });
+  readonly #heartbeatTimer = (): void =>
+    this.step({ type: 'timer', id: 'heartbeat', nowUs: this.nowUs });
+
   #setTimer(id: TimerId, atUs: number): void {
     this.#timers.get(id)?.cancel();
-    const fire = (): void => this.step({ type: 'timer', id });
+    const fire = id === 'election' ? this.#electionTimer : this.#heartbeatTimer;
     this.#timers.set(id, this.#host.clock.setTimer(atUs, fire));
   }
 
@@ -195,25 +209,35 @@ export class RaftReplica implements Replica {
   #sync(): void {
     if (this.#syncing || this.store.pending === 0) return;
     this.#syncing = true;
-    const count = this.store.pending;
-    this.#host.disk.fdatasync(FILE, (outcome) => {
-      this.#syncing = false;
-      if (!outcome.ok) {
-        this.step({ type: 'persistFailed', reason: outcome.error.message });
-        return;
-      }
-      const token = this.store.sync(count);
-      if (token !== null) {
-        this.#durableToken = token;
-        const held = this.#held;
-        this.#held = held.filter(({ after }) => after !== null && after > token);
-        for (const { after, message } of held) {
-          if (after === null || after <= token) this.#send(message);
-        }
-        this.step({ type: 'persisted', token });
-      }
-      this.#sync();
-    });
+    this.#syncCount = this.store.pending;
+    this.#host.disk.fdatasync(FILE, this.#synced);
+  }
+
+  readonly #synced: Completion<void> = (outcome) => {
+    this.#syncing = false;
+    if (!outcome.ok) {
+      const reason = outcome.error.message;
+      this.step({ type: 'persistFailed', reason, nowUs: this.nowUs });
+      return;
+    }
+    const token = this.store.sync(this.#syncCount);
+    if (token !== null) {
+      this.#durableToken = token;
+      this.#letGo(token);
+      this.step({ type: 'persisted', token, nowUs: this.nowUs });
+    }
+    this.#sync();
+  };
+
+  /** What waited for the disk leaves, in order. */
+  #letGo(token: number): void {
+    const held = this.#held;
+    if (held.length === 0) return;
+    this.#held = [];
+    for (const send of held) {
+      if (send.after === null || send.after <= token) this.#send(send.message);
+      else this.#held.push(send);
+    }
   }
 
   /** Strictly in order, and now and then slowly. */
@@ -222,24 +246,26 @@ export class RaftReplica implements Replica {
     const effect = this.#machineQueue.shift();
     if (effect === undefined) return;
     this.#machineBusy = true;
-    const work = (): void => {
-      this.#machineBusy = false;
-      if (effect.type === 'apply') for (const entry of effect.entries) this.#apply(entry);
-      else if (effect.type === 'restore') this.#restore(effect.snapshot);
-      else if (effect.type === 'takeSnapshot') this.#takeSnapshot(effect);
-      this.#runMachine();
-    };
-    if (this.#host.world.buggify('slow state machine')) this.#host.after(20_000, 'apply', work);
-    else work();
+    if (this.#host.world.buggify('slow state machine')) {
+      this.#host.after(20_000, 'apply', () => this.#work(effect));
+    } else this.#work(effect);
+  }
+
+  #work(effect: Effect): void {
+    this.#machineBusy = false;
+    if (effect.type === 'apply') for (const entry of effect.entries) this.#apply(entry);
+    else if (effect.type === 'restore') this.#restore(effect.snapshot);
+    else if (effect.type === 'takeSnapshot') this.#takeSnapshot(effect);
+    this.#runMachine();
   }
 
   #apply(entry: Entry): void {
-    assert(entry.index === this.#machine.index + 1, `entry ${entry.index} is applied in order`);
+    assert(entry.index === this.#machine.index + 1, 'entries are applied in order');
     const { watch } = this.#cluster;
     watch.tell('applied', this, entry);
-    this.#cluster.countedBy(this, entry);
+    if (this.leads) this.#cluster.countedBy(this, entry);
     const done = this.#machine.apply(entry);
-    if (done?.isFirst === true) {
+    if (done?.isFirst === true && watch.cares('did')) {
       watch.tell('did', this, entry.index, `${done.command.session}/${done.command.id}`);
     }
     const waiting = this.#waiting.get(entry.index);
@@ -249,12 +275,12 @@ export class RaftReplica implements Replica {
       if (waiting.term !== entry.term) this.#cluster.refused(this.id, waiting.requestId, null);
       else this.#cluster.done(this.id, waiting.requestId, done?.output);
     }
-    this.step({ type: 'applied', index: entry.index });
+    this.step({ type: 'applied', index: entry.index, nowUs: this.nowUs });
   }
 
   #restore(snapshot: Snapshot): void {
     this.#machine = this.#load(snapshot);
-    this.step({ type: 'applied', index: snapshot.index });
+    this.step({ type: 'applied', index: snapshot.index, nowUs: this.nowUs });
   }
 
   #takeSnapshot(effect: Extract<Effect, { type: 'takeSnapshot' }>): void {
@@ -263,9 +289,10 @@ export class RaftReplica implements Replica {
     const digest = digestOf(data);
     const snapshot = { index, term, configuration, sizeBytes: data.length, digest };
     this.#host.disk.fdatasync(FILE, (outcome) => {
-      if (!outcome.ok) return this.step({ type: 'snapshotFailed', index });
+      const { nowUs } = this;
+      if (!outcome.ok) return this.step({ type: 'snapshotFailed', index, nowUs });
       this.store.keep(snapshot, data);
-      this.step({ type: 'snapshotTaken', index, sizeBytes: data.length, digest });
+      this.step({ type: 'snapshotTaken', index, sizeBytes: data.length, digest, nowUs });
     });
   }
 
@@ -275,7 +302,8 @@ export class RaftReplica implements Replica {
       const whole = this.store.read(snapshot);
       const data = whole?.slice(offset, offset + lengthBytes) ?? null;
       const { index, digest } = snapshot;
-      this.step({ type: 'snapshotRead', to, index, digest, offset, data });
+      const { nowUs } = this;
+      this.step({ type: 'snapshotRead', to, index, digest, offset, data, nowUs });
     });
   }
 
@@ -288,5 +316,5 @@ export class RaftReplica implements Replica {
 }
 
 function digestOf(data: Uint8Array): string {
-  return hash128(String.fromCharCode(...data)).join('-');
+  return hash('sha256', data, 'hex').slice(0, 32);
 }

@@ -46,9 +46,11 @@ export class RaftStore {
   /** The oldest `count` writes are durable; answers the last token among them. */
   sync(count: number): number | null {
     let token: number | null = null;
-    for (const write of this.#pending.splice(0, count)) {
+    for (let done = 0; done < count; done += 1) {
+      const write = this.#pending.shift();
+      assert(write !== undefined, 'only what was asked for becomes durable');
       this.#do(write);
-      if ('token' in write) token = write.token;
+      if (write.type === 'persist' || write.type === 'persistSnapshotChunk') token = write.token;
     }
     return token;
   }
@@ -132,7 +134,7 @@ export class RaftStore {
     const first = entries[0];
     if (first === undefined) return;
     while ((this.#entries.at(-1)?.index ?? 0) >= first.index) this.#entries.pop();
-    this.#entries.push(...entries);
+    for (const entry of entries) this.#entries.push(entry);
   }
 }
 

@@ -26,6 +26,8 @@ const DEFAULT_OPTIONS: ClusterOptions = {
     ...{ snapshotChunkBytes: 256, snapshotEveryEntries: 64, keptTailEntries: 16 },
   },
   mutate: (raft) => raft,
+  checks: true,
+  operator: true,
 };
 
 export function raftScenario(
@@ -58,7 +60,7 @@ export function raftScenario(
       ...(['disk-stall', 'disk-fsync-error'] as const),
     ],
     faultyHostsMax: 5,
-    checkers: [checkers.linearizability(models.kv)],
+    checkers: change.checks === false ? [] : [checkers.linearizability(models.kv)],
     finalState: ({ world }: Run<KvInput>) => clusterOf(world).finalState(),
     probes: [
       ...['a leader was elected', 'a configuration was joint', 'leadership was handed over'],
@@ -77,13 +79,13 @@ function perform(
   const hosts = node.world.hosts.length;
   const guarantee = guaranteeOf(input, random.below(3));
   let target = random.below(hosts);
+  const from = `${node.name}/kv-client`;
   let attempt = 0;
   let finished = false;
   let retry: SimEvent | null = null;
   const ask = (): void => {
     if (finished) return;
     attempt += 1;
-    const from = `${node.name}/${id}`;
     const request: ClientRequest = { session: node.name, id, input, attempt, guarantee, from };
     node.send(`host-${target}/kv`, request);
     const asked = attempt;
@@ -94,8 +96,9 @@ function perform(
       ask();
     });
   };
-  node.on<ClientAnswer>(`${id}`, (answer) => {
-    if (finished || answer.attempt !== attempt) return;
+  // One call at a time: the next one's handler takes the place of this one's.
+  node.on<ClientAnswer>('kv-client', (answer) => {
+    if (finished || answer.id !== id || answer.attempt !== attempt) return;
     if (answer.ok) {
       finished = true;
       giveUp.cancelled = true;

@@ -98,6 +98,7 @@ export class Clients<I, O> {
       this.#open += 1;
       const id = this.#requests;
       const index = this.history.length;
+      const asked = client;
       const callUs = this.#world.nowUs;
       this.history.push({ client, callUs, returnUs: null, input, output: undefined });
       const timer = node.after(timeoutUs, 'client-timeout', () => {
@@ -112,8 +113,8 @@ export class Clients<I, O> {
         if (waiting?.id !== id) return;
         waiting = null;
         timer.cancelled = true;
-        const asked = this.history[index] as Operation<I, O | undefined>;
-        this.history[index] = { ...asked, returnUs: this.#world.nowUs, output };
+        const returnUs = this.#world.nowUs;
+        this.history[index] = { client: asked, callUs, returnUs, input, output };
         this.answered += 1;
         this.#open -= 1;
         think();

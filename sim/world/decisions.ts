@@ -114,7 +114,7 @@ export class LabelledStream implements RandomStream {
 
   /** In `[min, max]`. */
   between(min: number, max: number): number {
-    assert(max >= min, `a range, got ${min}..${max}`);
+    assert(max >= min, 'a range is not empty');
     return max === min ? min : min + this.below(max - min + 1);
   }
 

@@ -9,7 +9,9 @@ export interface SimEvent {
   readonly kind: string;
   readonly actor: string;
   readonly data: unknown;
-  readonly run: () => void;
+  readonly run: (event: SimEvent) => void;
+  /** For `run`, beside the data: one function then serves many events, without a closure for each. */
+  readonly context: unknown;
   /** The host whose crash takes this event with it. */
   readonly owner: EventOwner | null;
   readonly incarnation: number;

@@ -43,6 +43,7 @@ export class SimHost implements EventOwner {
   /** Anything a scenario wants to find again, such as the core it made. Gone after a crash. */
   state: unknown = null;
   readonly #held: SimEvent[] = [];
+  readonly #streams = new Map<string, LabelledStream>();
   readonly #handlers = new Map<string, Handler>();
   readonly #actors = new Map<string, ActorRef<never>>();
   #actorHost: ActorHost | null = null;
@@ -57,12 +58,25 @@ export class SimHost implements EventOwner {
 
   /** A stream of this host alone. It goes on after a restart: chance has no memory to lose. */
   random(label: string): LabelledStream {
-    return this.world.random(`${this.name}/${label}`);
+    let stream = this.#streams.get(label);
+    if (stream === undefined) {
+      stream = this.world.random(`${this.name}/${label}`);
+      this.#streams.set(label, stream);
+    }
+    return stream;
   }
 
   /** Runs once, unless this incarnation is over by then. */
-  after(delayUs: number, kind: string, run: () => void, data: unknown = null): SimEvent {
-    return this.world.schedule(this.world.nowUs + delayUs, kind, this.name, data, run, this);
+  after(
+    delayUs: number,
+    kind: string,
+    run: (event: SimEvent) => void,
+    data: unknown = null,
+    context: unknown = null,
+  ): SimEvent {
+    const { world, name, incarnation } = this;
+    const atUs = world.nowUs + delayUs;
+    return world.schedule(atUs, kind, name, data, run, this, incarnation, context);
   }
 
   /** Receives what is sent to `NAME-OF-HOST/name`, without an actor around it. */

@@ -6,6 +6,7 @@ import type { RandomStream } from '../../src/ports/random.ts';
 import { assert } from '../../src/util/assert.ts';
 
 const TWO_32 = 0x1_0000_0000;
+const MAX_32 = 0xffff_ffff;
 
 /** xoshiro128** by Blackman and Vigna (public domain), started from a hash of the label. */
 export class Xoshiro implements RandomStream {
@@ -36,13 +37,15 @@ export class Xoshiro implements RandomStream {
   }
 
   below(bound: number): number {
-    assert(Number.isSafeInteger(bound) && bound > 0, `a bound above 0, got ${bound}`);
-    if (bound <= TWO_32) {
-      // Values beyond the last whole multiple of the bound would make small results likelier.
-      const limit = TWO_32 - (TWO_32 % bound);
+    assert(Number.isSafeInteger(bound) && bound > 0, 'a bound is a whole number above 0');
+    if (bound < TWO_32) {
+      // Values beyond the last whole multiple of the bound would make small results likelier. Unsigned
+      // all the way, so that the engine divides integers.
+      const divisor = bound >>> 0;
+      const last = MAX_32 - (((MAX_32 % divisor) + 1) % divisor);
       let value = this.next();
-      while (value >= limit) value = this.next();
-      return value % bound;
+      while (value > last) value = this.next();
+      return value % divisor;
     }
     const range = 2 ** 53;
     const limit = range - (range % bound);

@@ -12,33 +12,53 @@ export interface DigestSink {
 }
 
 const WORDS = 16 * 1024;
-/** Kinds of value, so that `1` and `'1'` differ. */
+/** What a word holds beside its lowest three bits, so that `1` and `'1'` differ. */
 const TAG = {
-  int: 1,
-  float: 2,
-  text: 3,
+  int: 0,
+  name: 1,
+  shape: 2,
+  list: 3,
   bytes: 4,
-  list: 5,
-  object: 6,
-  map: 7,
-  set: 8,
-  name: 9,
+  text: 5,
+  constant: 6,
+  sorted: 7,
 } as const;
+const CONSTANT = { null: 0, undefined: 1, false: 2, true: 3, float: 4 } as const;
+/** Integers of 29 bits are one word, others three. */
+const INT_MAX = 2 ** 28;
 /** Short strings recur; past so many different ones each is hashed whole. */
 const NAME_LENGTH_MAX = 24;
 const NAMES_MAX = 4_096;
+const DEPTH_MAX = 64;
 
 /** The keys of an object in the order they were added, as a path: its end knows them sorted. */
-interface Shape {
-  readonly next: Map<string, Shape>;
-  sorted: readonly string[] | null;
+class Shape {
+  readonly key: string;
+  /** Most shapes go on in one way only. */
+  first: Shape | null = null;
+  readonly others = new Map<string, Shape>();
+  /** Where the path may end: the name of the sorted keys, and the place of each on the path. */
+  name = -1;
+  order: readonly number[] = [];
+
+  constructor(key: string) {
+    this.key = key;
+  }
+
+  next(key: string): Shape {
+    if (this.first === null) {
+      this.first = new Shape(key);
+      return this.first;
+    }
+    if (this.first.key === key) return this.first;
+    let next = this.others.get(key);
+    if (next === undefined) {
+      next = new Shape(key);
+      this.others.set(key, next);
+    }
+    return next;
+  }
 }
-const CONSTANT: ReadonlyMap<unknown, number> = new Map<unknown, number>([
-  [null, 16],
-  [undefined, 17],
-  [false, 18],
-  [true, 19],
-]);
 
 const float = new Float64Array(1);
 const floatWords = new Uint32Array(float.buffer);
@@ -48,7 +68,10 @@ export class TraceHash implements DigestSink {
   readonly #words = new Uint32Array(WORDS);
   readonly #bytes = new Uint8Array(this.#words.buffer);
   readonly #names = new Map<string, number>();
-  readonly #shapes: Shape = { next: new Map(), sorted: null };
+  readonly #shapes = new Shape('');
+  /** Fields of the objects being written, each in the order of its path. */
+  readonly #fields: unknown[] = [];
+  #fieldsUsed = 0;
   #used = 0;
   /** A small rolling sum of the words so far, to find where two runs part. */
   #rolling = 0;
@@ -59,67 +82,47 @@ export class TraceHash implements DigestSink {
 
   event(atUs: number, kind: string, actor: string): void {
     this.int(atUs);
-    this.#word(this.#name(kind));
-    this.#word(this.#name(actor));
+    this.#word(TAG.name, this.#name(kind));
+    this.#word(TAG.name, this.#name(actor));
   }
 
   int(value: number): void {
-    if (value === (value | 0)) {
-      this.#word(TAG.int);
-      this.#word(value);
+    if (value === (value | 0) && value < INT_MAX && value >= -INT_MAX) {
+      this.#word(TAG.int, value);
       return;
     }
     float[0] = Number.isNaN(value) ? Number.NaN : value;
-    this.#word(TAG.float);
-    this.#word(floatWords[0] as number);
-    this.#word(floatWords[1] as number);
+    this.#word(TAG.constant, CONSTANT.float);
+    this.#raw(floatWords[0] as number);
+    this.#raw(floatWords[1] as number);
   }
 
   text(value: string): void {
-    this.#word(TAG.text);
-    this.#word(value.length);
+    this.#word(TAG.text, value.length);
     for (let at = 0; at < value.length; at += 2) {
-      this.#word(value.charCodeAt(at) | ((value.charCodeAt(at + 1) || 0) << 16));
+      this.#raw(value.charCodeAt(at) | ((value.charCodeAt(at + 1) || 0) << 16));
     }
   }
 
   /** Any plain data: primitives, arrays, typed arrays of bytes, maps, sets and objects without cycles. */
   value(value: unknown, depth: number = 0): void {
-    assert(depth < 64, 'data of events is at most 64 levels deep and has no cycle');
     if (typeof value === 'number') return this.int(value);
     if (typeof value === 'string') return this.#string(value);
     if (typeof value !== 'object' || value === null) return this.#primitive(value);
+    assert(depth < DEPTH_MAX, 'data of events is at most 64 levels deep and has no cycle');
     if (Array.isArray(value)) {
-      this.#word(TAG.list);
-      this.#word(value.length);
+      this.#word(TAG.list, value.length);
       for (const item of value) this.value(item, depth + 1);
-      return;
-    }
-    if (value instanceof Uint8Array) return this.#byteString(value);
-    if (value instanceof Map) {
-      this.#word(TAG.map);
-      this.#word(value.size);
-      for (const [key, item] of [...value].sort(byKey)) {
-        this.value(key, depth + 1);
-        this.value(item, depth + 1);
-      }
-      return;
-    }
-    if (value instanceof Set) {
-      this.#word(TAG.set);
-      this.#word(value.size);
+    } else if (value instanceof Uint8Array) this.#byteString(value);
+    else if (value instanceof Map) {
+      const entries = [...value].sort(byKey);
+      this.#word(TAG.sorted, entries.length);
+      for (const entry of entries) this.value(entry, depth + 1);
+    } else if (value instanceof Set) {
+      this.#word(TAG.sorted, value.size);
       for (const item of [...value].sort(byText)) this.value(item, depth + 1);
-      return;
-    }
-    if (value instanceof Error) return this.text(`${value.name}: ${value.message}`);
-    const record = value as Record<string, unknown>;
-    const keys = this.#sortedKeys(record);
-    this.#word(TAG.object);
-    this.#word(keys.length);
-    for (const key of keys) {
-      this.#word(this.#name(key));
-      this.value(record[key], depth + 1);
-    }
+    } else if (value instanceof Error) this.text(`${value.name}: ${value.message}`);
+    else this.#object(value as Record<string, unknown>, depth);
   }
 
   /** Ends the hash. */
@@ -128,9 +131,32 @@ export class TraceHash implements DigestSink {
     return this.#hash.digest('hex').slice(0, 32);
   }
 
+  #object(record: Record<string, unknown>, depth: number): void {
+    const fields = this.#fields;
+    const from = this.#fieldsUsed;
+    let shape = this.#shapes;
+    for (const key in record) {
+      shape = shape.next(key);
+      fields[this.#fieldsUsed] = record[key];
+      this.#fieldsUsed += 1;
+    }
+    if (shape.name < 0) this.#nameShape(shape, Object.keys(record));
+    this.#word(TAG.shape, shape.name);
+    for (const place of shape.order) this.value(fields[from + place], depth + 1);
+    this.#fieldsUsed = from;
+  }
+
+  #nameShape(shape: Shape, keys: readonly string[]): void {
+    const sorted = [...keys].sort();
+    shape.order = sorted.map((key) => keys.indexOf(key));
+    shape.name = this.#name(sorted.join('\0'));
+  }
+
   #primitive(value: unknown): void {
-    const constant = CONSTANT.get(value);
-    if (constant !== undefined) this.#word(constant);
+    if (value === null) this.#word(TAG.constant, CONSTANT.null);
+    else if (value === undefined) this.#word(TAG.constant, CONSTANT.undefined);
+    else if (value === false) this.#word(TAG.constant, CONSTANT.false);
+    else if (value === true) this.#word(TAG.constant, CONSTANT.true);
     else if (typeof value === 'bigint') this.text(`${value}n`);
     // Code has no canonical form; what it does shows in later events.
   }
@@ -139,31 +165,21 @@ export class TraceHash implements DigestSink {
     if (value.length > NAME_LENGTH_MAX) return this.text(value);
     const known = this.#names.get(value);
     if (known === undefined && this.#names.size >= NAMES_MAX) return this.text(value);
-    this.#word(TAG.name);
-    this.#word(known ?? this.#name(value));
-  }
-
-  #sortedKeys(record: Record<string, unknown>): readonly string[] {
-    let shape = this.#shapes;
-    for (const key in record) {
-      let next = shape.next.get(key);
-      if (next === undefined) {
-        next = { next: new Map(), sorted: null };
-        shape.next.set(key, next);
-      }
-      shape = next;
-    }
-    shape.sorted ??= Object.keys(record).sort();
-    return shape.sorted;
+    this.#word(TAG.name, known ?? this.#name(value));
   }
 
   #byteString(bytes: Uint8Array): void {
-    this.#word(TAG.bytes);
-    this.#word(bytes.length);
-    for (let at = 0; at < bytes.length; at += 4) {
-      const high = ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24);
-      this.#word((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | high);
+    const { length } = bytes;
+    this.#word(TAG.bytes, length);
+    const whole = length & ~3;
+    for (let at = 0; at < whole; at += 4) {
+      const low = (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+      const high = (bytes[at + 2] as number) | ((bytes[at + 3] as number) << 8);
+      this.#raw(low | (high << 16));
     }
+    if (whole === length) return;
+    const high = (bytes[whole + 2] ?? 0) << 16;
+    this.#raw((bytes[whole] ?? 0) | ((bytes[whole + 1] ?? 0) << 8) | high);
   }
 
   /** Names recur in every event, so a name is hashed whole once and is a number from then on. */
@@ -176,7 +192,11 @@ export class TraceHash implements DigestSink {
     return id;
   }
 
-  #word(word: number): void {
+  #word(tag: number, value: number): void {
+    this.#raw((value << 3) | tag);
+  }
+
+  #raw(word: number): void {
     if (this.#used === WORDS) this.#flush();
     this.#words[this.#used] = word;
     this.#used += 1;

@@ -1,4 +1,4 @@
-import { assert } from '../../src/util/assert.ts';
+import { AssertionError, assert } from '../../src/util/assert.ts';
 import { SimNetwork } from '../models/network.ts';
 import { TripwireError, withTripwires } from '../tripwires.ts';
 import type { DecisionLog, LabelledStream } from './decisions.ts';
@@ -106,31 +106,37 @@ export class World {
     kind: string,
     actor: string,
     data: unknown,
-    run: () => void,
+    run: (event: SimEvent) => void,
     owner: SimHost | null = null,
     incarnation: number = owner === null ? ANY_INCARNATION : owner.incarnation,
+    context: unknown = null,
   ): SimEvent {
-    assert(
-      Number.isSafeInteger(atUs) && atUs >= this.nowUs,
-      `whole microseconds from now, ${atUs}`,
-    );
+    assert(Number.isSafeInteger(atUs) && atUs >= this.nowUs, 'whole microseconds from now on');
     const sequence = this.#sequence;
     this.#sequence += 1;
-    const event = { atUs, sequence, kind, actor, data, run, owner, incarnation, cancelled: false };
+    const event: SimEvent = {
+      atUs,
+      sequence,
+      kind,
+      actor,
+      data,
+      run,
+      context,
+      owner,
+      incarnation,
+      cancelled: false,
+    };
     this.#queue.push(event);
     return event;
   }
 
   /** What a paused host missed happens now, in the order it would have. */
   reschedule(event: SimEvent): void {
-    const sequence = this.#sequence;
-    this.#sequence += 1;
     const { kind, actor, data, owner, incarnation } = event;
     const run = (): void => {
-      if (!event.cancelled) event.run();
+      if (!event.cancelled) event.run(event);
     };
-    const again = { kind, actor, data, run, owner, incarnation, cancelled: false };
-    this.#queue.push({ ...again, atUs: this.nowUs, sequence });
+    this.schedule(this.nowUs, kind, actor, data, run, owner as SimHost | null, incarnation);
   }
 
   /** Until the time is reached, `done` holds after an event, nothing is left, or something is wrong. */
@@ -172,7 +178,7 @@ export class World {
         }
       }
       atOnce = event.atUs === this.nowUs ? atOnce + 1 : 0;
-      assert(atOnce < EVENTS_AT_ONE_INSTANT_MAX, `time moves on after ${this.nowUs} us`);
+      if (atOnce >= EVENTS_AT_ONE_INSTANT_MAX) this.#standsStill();
       this.nowUs = event.atUs;
       this.#happen(event);
       for (const { name, onEvent } of watchers) {
@@ -183,19 +189,28 @@ export class World {
     }
   }
 
+  #standsStill(): never {
+    throw new AssertionError(`time moves on after ${this.nowUs} us`);
+  }
+
   #happen(event: SimEvent): void {
     this.events += 1;
     this.hash.event(event.atUs, event.kind, event.actor);
     if (event.data !== null) this.hash.value(event.data);
     this.#onEvent?.(event, this.hash.rolling);
     try {
-      const returned: unknown = event.run();
-      const isPromise = typeof (returned as { then?: unknown } | null | undefined)?.then;
-      assert(isPromise !== 'function', `${event.actor} returned a promise; it must be synchronous`);
+      const returned: unknown = event.run(event);
+      // Looked at only where there is something: nearly every event returns nothing.
+      if (returned !== undefined) assertNoPromise(returned, event);
     } catch (error) {
       const tripped = error instanceof TripwireError;
       const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
       this.violate(tripped ? 'tripwire' : 'uncaught', `${event.actor}: ${text}`);
     }
   }
+}
+
+function assertNoPromise(returned: unknown, { actor }: SimEvent): void {
+  const isPromise = typeof (returned as { then?: unknown } | null)?.then === 'function';
+  assert(!isPromise, `${actor} returned a promise; it must be synchronous`);
 }

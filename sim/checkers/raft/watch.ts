@@ -45,22 +45,47 @@ export function raftCheckers(): readonly RaftChecker[] {
 }
 
 type Hook = Exclude<keyof RaftChecker, 'name'>;
+type Args<H extends Hook> = Parameters<NonNullable<RaftChecker[H]>>;
+
+interface Look<H extends Hook> {
+  readonly name: string;
+  readonly look: NonNullable<RaftChecker[H]>;
+}
 
 /** Tells every checker, and the world what they find. */
 export class RaftWatch {
-  readonly #checkers: readonly RaftChecker[];
   readonly #world: World;
+  readonly #looks: { readonly [H in Hook]: readonly Look<H>[] };
 
   constructor(world: World, checkers: readonly RaftChecker[]) {
     this.#world = world;
-    this.#checkers = checkers;
+    this.#looks = {
+      started: looksOf(checkers, 'started'),
+      elected: looksOf(checkers, 'elected'),
+      wrote: looksOf(checkers, 'wrote'),
+      saidCommit: looksOf(checkers, 'saidCommit'),
+      applied: looksOf(checkers, 'applied'),
+      counted: looksOf(checkers, 'counted'),
+      did: looksOf(checkers, 'did'),
+    };
   }
 
-  tell<H extends Hook>(hook: H, ...args: Parameters<NonNullable<RaftChecker[H]>>): void {
-    for (const checker of this.#checkers) {
-      const look = checker[hook] as ((...args: unknown[]) => string | null) | undefined;
-      const message = look?.(...args) ?? null;
-      if (message !== null) this.#world.violate(checker.name, message);
+  /** Whether anybody looks at it: what nobody looks at need not be put together. */
+  cares(hook: Hook): boolean {
+    return this.#looks[hook].length > 0;
+  }
+
+  tell<H extends Hook>(hook: H, a: Args<H>[0], b?: Args<H>[1], c?: Args<H>[2]): void {
+    for (const { name, look } of this.#looks[hook]) {
+      const message = (look as (a: unknown, b: unknown, c: unknown) => string | null)(a, b, c);
+      if (message !== null) this.#world.violate(name, message);
     }
   }
+}
+
+function looksOf<H extends Hook>(checkers: readonly RaftChecker[], hook: H): readonly Look<H>[] {
+  return checkers.flatMap((checker) => {
+    const look = checker[hook];
+    return look === undefined ? [] : [{ name: checker.name, look }];
+  });
 }

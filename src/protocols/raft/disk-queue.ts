@@ -37,7 +37,7 @@ export class DiskQueue {
   #dirtyFrom: LogIndex | null = null;
   #installing: Snapshot | null = null;
   readonly #writes: Written[] = [];
-  #chunks: Effect[] = [];
+  readonly #chunks: Effect[] = [];
 
   get oldestSinceUs(): number | null {
     return this.#writes[0]?.sinceUs ?? null;
@@ -81,12 +81,21 @@ export class DiskQueue {
     this.#chunks.push({ type: 'persistSnapshotChunk', token, snapshot, offset, data });
   }
 
+  /** Whether this step has anything to write. */
+  get owes(): boolean {
+    return this.#owesPersist || this.#chunks.length > 0;
+  }
+
+  get #owesPersist(): boolean {
+    return this.#isTermDirty || this.#dirtyFrom !== null || this.#installing !== null;
+  }
+
   /** What this step owes the disk; at most one `persist`, last. */
-  flush(source: DiskSource): Effect[] {
-    const effects = this.#chunks;
-    this.#chunks = [];
+  flush(source: DiskSource, effects: Effect[]): void {
+    for (const chunk of this.#chunks) effects.push(chunk);
+    this.#chunks.length = 0;
+    if (!this.#owesPersist) return;
     const from = this.#dirtyFrom;
-    if (!this.#isTermDirty && from === null && this.#installing === null) return effects;
     this.#issuedToken += 1;
     const token = this.#issuedToken;
     if (this.#isTermDirty) this.#termToken = token;
@@ -110,7 +119,6 @@ export class DiskQueue {
     this.#dirtyFrom = null;
     this.#installing = null;
     effects.push(persist);
-    return effects;
   }
 
   tokenFor(durability: 'none' | 'term' | 'all'): number | null {

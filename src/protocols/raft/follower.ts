@@ -11,7 +11,7 @@ import type { AppendRequest, Heartbeat, LogIndex, ReplicaId, TimeoutNow } from '
 /** There is one leader per term, so whoever speaks as one in ours is it. */
 export function hearLeader(state: ReplicaState, from: ReplicaId): void {
   assert(state.role !== 'leader', 'there is one leader in a term');
-  becomeFollower(state, state.term, from, `follows ${from}`);
+  becomeFollower(state, state.term, from, 'the leader was heard');
   state.heardUs = state.nowUs;
   state.postponeElection();
 }

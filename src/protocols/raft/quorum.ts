@@ -35,16 +35,22 @@ export function voteResult(
   return incoming === 'lost' || outgoing === 'lost' ? 'lost' : 'pending';
 }
 
+/** Of the call that is under way; `measure` asks for no other. */
+const descending: number[] = [];
+
 function majorityValue(voters: ReadonlySet<ReplicaId>, measure: (id: ReplicaId) => number): number {
   const count = voters.size;
   if (count === 0) return Number.POSITIVE_INFINITY;
   // Groups are small: inserting into a sorted array beats a call to sort on every acknowledgement.
-  const descending: number[] = [];
+  let known = 0;
   for (const id of voters) {
     const value = measure(id);
-    let at = descending.length;
-    while (at > 0 && (descending[at - 1] ?? 0) < value) at -= 1;
-    descending.splice(at, 0, value);
+    let at = known;
+    for (; at > 0 && (descending[at - 1] as number) < value; at -= 1) {
+      descending[at] = descending[at - 1] as number;
+    }
+    descending[at] = value;
+    known += 1;
   }
   return descending[count >> 1] ?? 0;
 }

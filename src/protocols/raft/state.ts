@@ -49,6 +49,8 @@ export interface PartialSnapshot {
   phase: 'receiving' | 'verifying' | 'installing';
 }
 
+const NO_EFFECTS: readonly Effect[] = Object.freeze([]);
+
 export interface Transfer {
   readonly to: ReplicaId;
   readonly deadlineUs: number;
@@ -122,7 +124,9 @@ export class ReplicaState {
   readonly reads: ReadQueue;
 
   #others: Effect[] = [];
-  #outbox: { readonly message: Message; readonly durability: Durability }[] = [];
+  /** Messages of this step, and what each rests on. */
+  #outbox: Message[] = [];
+  readonly #durabilities: Durability[] = [];
 
   constructor(options: RaftOptions) {
     const { restored } = options;
@@ -183,7 +187,8 @@ export class ReplicaState {
   }
 
   send(message: Message, durability: Durability): void {
-    this.#outbox.push({ message, durability });
+    this.#outbox.push(message);
+    this.#durabilities.push(durability);
   }
 
   /** Appends to the log and makes a configuration among the entries count at once. */
@@ -251,13 +256,20 @@ export class ReplicaState {
 
   /** Writes first, then what waits for them, then the rest. */
   finish(): readonly Effect[] {
-    const effects = this.disk.flush(this);
-    for (const { message, durability } of this.#outbox) {
-      effects.push({ type: 'send', after: this.disk.tokenFor(durability), message });
+    const others = this.#others;
+    const owesNothing = !this.disk.owes && this.#outbox.length === 0;
+    if (owesNothing && others.length === 0) return NO_EFFECTS;
+    this.#others = [];
+    if (owesNothing) return others;
+    const effects: Effect[] = [];
+    this.disk.flush(this, effects);
+    for (let at = 0; at < this.#outbox.length; at += 1) {
+      const after = this.disk.tokenFor(this.#durabilities[at] as Durability);
+      effects.push({ type: 'send', after, message: this.#outbox[at] as Message });
     }
-    for (const effect of this.#others) effects.push(effect);
-    if (this.#others.length > 0) this.#others = [];
-    if (this.#outbox.length > 0) this.#outbox = [];
+    for (const effect of others) effects.push(effect);
+    this.#outbox.length = 0;
+    this.#durabilities.length = 0;
     return effects;
   }
 
@@ -267,6 +279,7 @@ export class ReplicaState {
     this.leader = null;
     this.#others = [];
     this.#outbox = [];
+    this.#durabilities.length = 0;
     return [{ type: 'halted', reason }];
   }
 }

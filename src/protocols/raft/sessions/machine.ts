@@ -62,7 +62,7 @@ export class SessionMachine {
   apply(entries: readonly Entry[]): readonly Settled[] {
     const settled: Settled[] = [];
     for (const entry of entries) {
-      assert(entry.index === this.#appliedIndex + 1, `${entry.index} is applied in order`);
+      assert(entry.index === this.#appliedIndex + 1, 'entries are applied in order');
       const result = this.#applyOne(entry);
       this.#appliedIndex = entry.index;
       const proposal = this.#proposals.get(entry.index);
