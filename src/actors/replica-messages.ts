@@ -4,7 +4,7 @@
  */
 import type { dwcp } from '#wire';
 import type { RaftWrite } from '../ports/raft-log.ts';
-import type { ReadGuarantee, Role, TimerId } from '../protocols/raft/types.ts';
+import type { Input, ReadGuarantee, Role, Snapshot, TimerId } from '../protocols/raft/types.ts';
 import type { Completion, Outcome } from '../util/errors.ts';
 
 /** On `full` the sender treats a proposal or a read as `ERR_DWCP_LIMIT` and an envelope as lost. */
@@ -71,7 +71,7 @@ export interface ReplicaStatus {
 
 /** What the replica asked for and hears of again. */
 export type ReplicaInternal =
-  | { readonly type: 'loaded'; readonly outcome: Outcome<Uint8Array> }
+  /** All messages that were here when it was asked for have been taken: propose them together. */
   | { readonly type: 'flush' }
   | { readonly type: 'tick' }
   | { readonly type: 'timer'; readonly id: TimerId }
@@ -81,5 +81,11 @@ export type ReplicaInternal =
       readonly ordinal: number;
       readonly outcome: Outcome<void>;
     }
-  /** A completion that knows what the core is to hear of it. */
-  | { readonly type: 'answered'; readonly tell: () => void };
+  /** A snapshot's bytes, for the application. */
+  | {
+      readonly type: 'loaded';
+      readonly snapshot: Snapshot;
+      readonly outcome: Outcome<Uint8Array>;
+    }
+  /** Whatever else the core asked to be done is done. */
+  | { readonly type: 'input'; readonly input: Input };

@@ -2,6 +2,7 @@
 import type { dwcp } from '#wire';
 import type { OpenedRaftLog, SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
+import { DEFAULT_LIMITS, DEFAULT_TIMING } from '../protocols/raft/limits.ts';
 import type { Application } from '../protocols/raft/sessions/machine.ts';
 import type { RaftLimits, RaftTiming } from '../protocols/raft/types.ts';
 import { assert } from '../util/assert.ts';
@@ -41,6 +42,24 @@ export interface ProposalLimits {
   /** What was sent and not heard of for so long is sent again. */
   readonly retryUs: number;
 }
+
+/** What two links carry at once, one way, has to fit what a control channel lets wait. */
+export const REPLICA_LIMITS: RaftLimits = {
+  ...DEFAULT_LIMITS,
+  messageBytes: 256 << 10,
+  inflightBytes: 2 << 20,
+  snapshotChunkBytes: 128 << 10,
+};
+
+/** Heartbeats every 50 ms, elections between 150 and 300 ms. */
+export const REPLICA_TIMING: RaftTiming = DEFAULT_TIMING;
+
+export const PROPOSAL_LIMITS: ProposalLimits = {
+  waiting: 4096,
+  waitingBytes: 32 << 20,
+  inflightBytes: 1 << 20,
+  retryUs: 500_000,
+};
 
 /** The core's number of a host: its place among the group's hosts, by code units, from 1 on. */
 export function replicaIds(members: readonly string[]): ReadonlyMap<string, number> {

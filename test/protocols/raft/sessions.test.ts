@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import {
   decodeSessionCommand,
   encodeSessionCommand,
+  NONCE_BYTES,
   type SessionCommand,
 } from '../../../src/protocols/raft/sessions/command.ts';
 import { type Application, SessionMachine } from '../../../src/protocols/raft/sessions/machine.ts';
@@ -40,6 +41,9 @@ const PLAIN = { noNullPrototype: true } as const;
 const someNumber = fc.maxSafeNat();
 const someCommand: fc.Arbitrary<SessionCommand> = fc.oneof(
   fc.constant<SessionCommand>({ kind: 'open' }),
+  fc
+    .uint8Array({ minLength: NONCE_BYTES, maxLength: NONCE_BYTES })
+    .map((nonce): SessionCommand => ({ kind: 'open', nonce })),
   fc.record({ kind: fc.constant('close' as const), session: someNumber }, PLAIN),
   fc.record(
     {

@@ -2,15 +2,15 @@
  * What a client's command looks like in the log: who asks, which of its commands this is, and up to
  * where it has the answers. One encoding only, because snapshots that hold it are compared by digest.
  *
- *   open   00
+ *   open   00 | nonce (16 bytes, or none)
  *   run    01 | session u64 | sequence u64 | answered u64 | command...
  *   close  02 | session u64
  */
-import { assertSafeInteger } from '../../../util/assert.ts';
+import { assert, assertSafeInteger } from '../../../util/assert.ts';
 
 export type SessionCommand =
-  /** The session's id is the index at which this is applied. */
-  | { readonly kind: 'open' }
+  /** The session's id is the index at which this is applied. By its nonce a client knows its own. */
+  | { readonly kind: 'open'; readonly nonce?: Uint8Array }
   | {
       readonly kind: 'run';
       readonly session: number;
@@ -28,9 +28,14 @@ const CLOSE = 2;
 const U64_BYTES = 8;
 const RUN_HEADER_BYTES = 1 + 3 * U64_BYTES;
 const HIGH = 2 ** 32;
+export const NONCE_BYTES = 16;
 
 export function encodeSessionCommand(command: SessionCommand): Uint8Array {
-  if (command.kind === 'open') return Uint8Array.of(OPEN);
+  if (command.kind === 'open') {
+    const { nonce } = command;
+    assert(nonce === undefined || nonce.length === NONCE_BYTES, 'a nonce has its length');
+    return Uint8Array.of(OPEN, ...(nonce ?? []));
+  }
   if (command.kind === 'close') {
     const bytes = new Uint8Array(1 + U64_BYTES);
     bytes[0] = CLOSE;
@@ -50,7 +55,8 @@ export function encodeSessionCommand(command: SessionCommand): Uint8Array {
 export function decodeSessionCommand(bytes: Uint8Array): SessionCommand | null {
   switch (bytes[0]) {
     case OPEN:
-      return bytes.length === 1 ? { kind: 'open' } : null;
+      if (bytes.length === 1) return { kind: 'open' };
+      return bytes.length === 1 + NONCE_BYTES ? { kind: 'open', nonce: bytes.subarray(1) } : null;
     case CLOSE: {
       const session = bytes.length === 1 + U64_BYTES ? getU64(bytes, 1) : null;
       return session === null ? null : { kind: 'close', session };
@@ -66,6 +72,15 @@ export function decodeSessionCommand(bytes: Uint8Array): SessionCommand | null {
       return null;
   }
 }
+
+/** The sequence, if this is a command to run in `session`: for whoever looks for its own only. */
+export function sequenceIn(session: number, bytes: Uint8Array): number | null {
+  if (bytes[0] !== RUN || bytes.length < RUN_HEADER_BYTES) return null;
+  return getU64(bytes, 1) === session ? getU64(bytes, 9) : null;
+}
+
+/** What a command's bytes grow by. */
+export const SESSION_OVERHEAD_BYTES: number = RUN_HEADER_BYTES;
 
 export function putU64(bytes: Uint8Array, at: number, value: number): void {
   assertSafeInteger(value, 'a number in a session command');
