@@ -70,7 +70,7 @@ function decodeMessage(wire: dwcp.IRaftMessage, address: RaftAddress): Message {
   check(from === address.peer, () => `a message in the name of replica ${from}`);
   check(to === address.self, () => `a message for replica ${to}`);
   // Who has never heard of an election refuses a pre-vote in term 0.
-  const isRefusal = wire.preVoteReply === false;
+  const isRefusal = wire.preVoteReply != null && wire.preVoteReply.granted !== true;
   const term = integer(wire.term, 'term', isRefusal ? 0 : 1);
   return decodeBody(wire, { from, to, term });
 }
@@ -101,11 +101,18 @@ function decodeElection(wire: dwcp.IRaftMessage, addressed: Addressed): Message 
     const { index: lastIndex, term: lastTerm } = position(preVoteRequest, addressed.term);
     return { type: 'preVoteRequest', ...addressed, lastIndex, lastTerm };
   }
-  if (preVoteReply != null) return { type: 'preVoteReply', ...addressed, granted: preVoteReply };
+  if (preVoteReply) {
+    const { granted, damaged } = preVoteReply;
+    return {
+      ...{ type: 'preVoteReply', ...addressed },
+      ...{ granted: granted ?? false, damaged: damaged ?? false },
+    };
+  }
   if (voteRequest) {
     const { index: lastIndex, term: lastTerm } = position(voteRequest.last, addressed.term);
     const transfer = voteRequest.transfer ?? false;
-    return { type: 'voteRequest', ...addressed, lastIndex, lastTerm, transfer };
+    const unanimous = voteRequest.unanimous ?? false;
+    return { type: 'voteRequest', ...addressed, lastIndex, lastTerm, transfer, unanimous };
   }
   if (voteReply != null) return { type: 'voteReply', ...addressed, granted: voteReply };
   if (wire.timeoutNow) return { type: 'timeoutNow', ...addressed };

@@ -96,10 +96,11 @@ function bodyOf(message: Message): dwcp.IRaftMessage {
     case 'preVoteRequest':
       return { preVoteRequest: { index: message.lastIndex, term: message.lastTerm } };
     case 'preVoteReply':
-      return { preVoteReply: message.granted };
+      return { preVoteReply: { granted: message.granted, damaged: message.damaged } };
     case 'voteRequest': {
       const last = { index: message.lastIndex, term: message.lastTerm };
-      return { voteRequest: { last, transfer: message.transfer } };
+      const { transfer, unanimous } = message;
+      return { voteRequest: { last, transfer, unanimous } };
     }
     case 'voteReply':
       return { voteReply: message.granted };

@@ -129,10 +129,10 @@ export class ReplicaProposals {
       const proposal = this.#waiting[this.#waitingHead];
       this.#waitingHead += 1;
       if (proposal === undefined || proposal.isOver) continue;
+      const answeredThrough = this.#oldestSequence() - 1;
       this.#sequence += 1;
       const sequence = this.#sequence;
       const { command } = proposal;
-      const answeredThrough = this.#oldestSequence() - 1;
       proposal.data = encodeSessionCommand({
         ...{ kind: 'run', session, sequence, answeredThrough, command },
       });
