@@ -31,6 +31,6 @@ export function heal(state: ReplicaState, position: LogPosition): void {
   if (reachesLostEnd(state, position)) state.lostEnd = null;
 }
 
-function reaches(last: LogPosition, lost: LogPosition): boolean {
+export function reaches(last: LogPosition, lost: LogPosition): boolean {
   return last.term > lost.term || (last.term === lost.term && last.index >= lost.index);
 }
