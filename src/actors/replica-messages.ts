@@ -7,7 +7,10 @@ import type { RaftWrite } from '../ports/raft-log.ts';
 import type { Input, ReadGuarantee, Role, Snapshot, TimerId } from '../protocols/raft/types.ts';
 import type { Completion, Outcome } from '../util/errors.ts';
 
-/** On `full` the sender treats a proposal or a read as `ERR_DWCP_LIMIT` and an envelope as lost. */
+/**
+ * On `full` the sender treats a proposal or a read as `ERR_DWCP_LIMIT` and an envelope as lost. What a
+ * replica that is stopped had not taken yet is a dead letter: who asked watches it, too.
+ */
 export type ReplicaMessage = ReplicaCommand | ReplicaInternal;
 
 export type ReplicaCommand =

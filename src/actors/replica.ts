@@ -224,6 +224,7 @@ class Replica {
     if (id === undefined || this.#phase !== 'running') return;
     this.#view.lost(peer);
     this.#step({ type: 'unreachable', id });
+    this.#tellStatus();
   }
 
   // ---- from peers ---------------------------------------------------------------------------------
