@@ -8,6 +8,7 @@ import { DwcpError } from '../../src/util/errors.ts';
 import type { Model } from './models.ts';
 import { type Operation, type PlacedOperation, placed } from './operation.ts';
 import { checkRegister, type Stuck } from './register-zones.ts';
+import { RepeatingSearch } from './repeating-search.ts';
 
 export interface LinearizabilityOptions {
   /** Wall time for the whole history; past it the verdict is `unknown`. */
@@ -89,6 +90,7 @@ interface Move<S, I, O> {
 }
 
 const STEPS_PER_LOOK_AT_CLOCK = 256;
+const QUICK_STEPS = 20_000;
 
 class Search<S, I, O> {
   readonly #model: Model<S, I, O>;
@@ -117,6 +119,27 @@ class Search<S, I, O> {
   }
 
   run(): 'linearizable' | 'unknown' | Stuck {
+    // Where an order exists the search mostly finds one at once; where none does it may go on for ever.
+    const quick = this.#search(QUICK_STEPS);
+    if (quick !== 'unknown') return quick;
+    const proof = this.#searchRepeating();
+    if (proof !== null) return proof;
+    this.#tried.clear();
+    return this.#search(Number.POSITIVE_INFINITY);
+  }
+
+  /** Only where outcomes are unknown: without them the search is as quick. */
+  #searchRepeating(): Stuck | null {
+    if (this.#unknown.length === 0) return null;
+    const now = performance.now();
+    const deadlineMs = now + (this.#deadlineMs - now) / 2;
+    const verdict = new RepeatingSearch(
+      ...([this.#model, this.#returns, this.#unknown, deadlineMs] as const),
+    ).run();
+    return typeof verdict === 'string' ? null : this.#stuck(verdict.stuckAt, []);
+  }
+
+  #search(stepsMax: number): 'linearizable' | 'unknown' | Stuck {
     const state = this.#model.initial();
     const root = { state, stateKey: this.#model.key(state), first: 0, ahead: [], used: [] };
     const stack: Frame<S, I, O>[] = [{ ...root, by: null, moves: this.#moves(root), next: 0 }];
@@ -133,6 +156,7 @@ class Search<S, I, O> {
       if (frame.first === deepest && longest.length < stack.length - 1 && longest.length < 64) {
         longest = stack.slice(-64).flatMap(({ by }) => (by === null ? [] : [by]));
       }
+      if (steps > stepsMax) return 'unknown';
       if (steps % STEPS_PER_LOOK_AT_CLOCK === 0 && performance.now() > this.#deadlineMs) {
         return 'unknown';
       }
@@ -209,6 +233,16 @@ class Search<S, I, O> {
       if (op === wanted) direct.push(move);
       else sort(move);
     }
+    for (const move of this.#unknownMoves(at, wanted)) sort(move);
+    return [...direct, ...helpful, ...others];
+  }
+
+  #unknownMoves(
+    at: Omit<Frame<S, I, O>, 'by' | 'moves' | 'next'>,
+    wanted: PlacedOperation<I, O>,
+  ): readonly Move<S, I, O>[] {
+    const model = this.#model;
+    const moves: (Move<S, I, O> & { readonly stateKey: string })[] = [];
     const twins = new Set<string>();
     for (const op of this.#unknown) {
       if (op.callAt > wanted.returnAt) break;
@@ -216,10 +250,20 @@ class Search<S, I, O> {
       if (at.used.includes(op.id) || twins.has(op.inputKey)) continue;
       twins.add(op.inputKey);
       const next = model.step(at.state, op.op.input, undefined);
-      if (next === null || model.key(next.state) === at.stateKey) continue;
-      sort({ op, state: next.state });
+      if (next === null) continue;
+      const stateKey = model.key(next.state);
+      if (stateKey !== at.stateKey) moves.push({ op, state: next.state, stateKey });
     }
-    return [...direct, ...helpful, ...others];
+    // What does more is kept for later where what does less is enough.
+    const { covers } = model;
+    if (covers === undefined) return moves;
+    return moves.filter(
+      (move) =>
+        !moves.some(
+          (other) =>
+            other.stateKey === move.stateKey && covers(move.op.op.input, other.op.op.input),
+        ),
+    );
   }
 
   #firstOpenCalls(): number[] {

@@ -14,6 +14,11 @@ export interface Model<S = unknown, I = unknown, O = unknown> {
   partition?(input: I): string;
   /** With this output the operation changes no state, whenever it happened. Output undefined: unknown. */
   observes?(input: I, output: O | undefined): boolean;
+  /**
+   * Whatever `narrow` makes of any state that it changes, `wide` would make of it too, and never the other
+   * way round.
+   */
+  covers?(wide: I, narrow: I): boolean;
   /** The operation as one of a plain register, where it is: such histories are checked much faster. */
   asRegister?(input: I): RegisterInput | null;
 }
@@ -53,6 +58,8 @@ const casRegister: Model<unknown, CasRegisterInput, unknown> = {
   step: (state, input, output) => stepRegister(state, input, output),
   key: keyOf,
   observes: (input, output) => input.op === 'read' || (input.op === 'cas' && output === false),
+  covers: (wide, narrow) =>
+    wide.op === 'write' && narrow.op === 'cas' && same(wide.value, narrow.value),
   asRegister: (input) => (input.op === 'cas' ? null : input),
 };
 
@@ -68,6 +75,10 @@ const kv: Model<unknown, KvInput, unknown> = {
   },
   key: keyOf,
   partition: (input) => input.key,
+  covers: (wide, narrow) =>
+    narrow.op === 'cas' &&
+    (wide.op === 'put' || wide.op === 'delete') &&
+    same(wide.op === 'put' ? wide.value : null, narrow.value),
   observes: (input, output) => input.op === 'get' || (input.op === 'cas' && output === false),
   asRegister: (input) => {
     if (input.op === 'get') return { op: 'read' };

@@ -9,7 +9,8 @@ import {
   models,
   type RegisterInput,
 } from '../../sim/checkers/models.ts';
-import type { Operation } from '../../sim/checkers/operation.ts';
+import { type Operation, placed } from '../../sim/checkers/operation.ts';
+import { RepeatingSearch } from '../../sim/checkers/repeating-search.ts';
 import { Xoshiro } from '../../sim/world/random.ts';
 
 const MAX_MS = 5_000;
@@ -291,6 +292,87 @@ test('it stays fast on long histories, good and bad, with many outcomes unknown'
     assert.equal(bad.verdict, 'violation', title);
     assert.equal(bad.witness?.operation, stale);
   }
+});
+
+/** A history that an honest object did not give, in `lies` places. */
+function corrupted(
+  ops: readonly Operation<CasRegisterInput, unknown>[],
+  lies: number,
+  values: number,
+): Operation<CasRegisterInput, unknown>[] {
+  const random = new Xoshiro(`lies ${lies}`);
+  const changed = [...ops];
+  for (let lie = 0; lie < lies; ) {
+    const at = random.below(changed.length);
+    const op = changed[at];
+    if (op === undefined || op.returnUs === null || op.input.op === 'write') continue;
+    const output = op.input.op === 'cas' ? op.output !== true : random.below(values);
+    changed[at] = { ...op, output };
+    lie += 1;
+  }
+  return changed;
+}
+
+test('long bad histories of compare-and-swap with unknown outcomes are violations within seconds', () => {
+  for (const [clients, unknownPercent, values, lies] of [
+    [4, 3, 5, 0],
+    [8, 5, 5, 40],
+    [8, 10, 5, 100],
+    [4, 5, 3, 0],
+    [16, 5, 5, 0],
+    [8, 5, 50, 10],
+  ] as const) {
+    const title = `${clients} clients, ${unknownPercent} % unknown, ${values} values, ${lies} lies`;
+    const good = honestHistory({ operations: 2_500, clients, unknownPercent, values });
+    const honest = checkLinearizability(models.casRegister, good, { maxMs: 8_000 });
+    assert.equal(honest.verdict, 'linearizable', title);
+    const last = Math.max(...good.map(({ returnUs }) => returnUs ?? 0));
+    const stale: (typeof good)[0] = {
+      ...{ client: 999, callUs: last + 1, returnUs: last + 2, input: read, output: null },
+    };
+    const bad = lies === 0 ? [...good, stale] : corrupted(good, lies, values);
+    const found = checkLinearizability(models.casRegister, bad, { maxMs: 8_000 });
+    assert.equal(found.verdict, 'violation', title);
+  }
+});
+
+test('what has no order even if unknown operations repeat has none, and never the other way round', () => {
+  const value = fc.integer({ min: 0, max: 2 });
+  const operation = fc
+    .record({
+      callUs: fc.integer({ min: 0, max: 12 }),
+      takesUs: fc.option(fc.integer({ min: 0, max: 8 }), { freq: 2 }),
+      call: fc.oneof(
+        fc.record({ input: fc.constant(read), output: fc.option(value, { nil: null }) }),
+        fc.record({ input: value.map(write), output: fc.constant('ok') }),
+        fc.record({
+          input: fc.tuple(value, value).map(([a, b]) => cas(a, b)),
+          output: fc.boolean(),
+        }),
+      ),
+    })
+    .map(({ callUs, takesUs, call }): Operation<CasRegisterInput, unknown> => {
+      return { client: 0, callUs, returnUs: takesUs === null ? null : callUs + takesUs, ...call };
+    });
+  let proofs = 0;
+  let violations = 0;
+  fc.assert(
+    fc.property(fc.array(operation, { maxLength: 7 }), (ops) => {
+      const all = placed(ops);
+      const known = all.filter(({ op }) => op.returnUs !== null);
+      const unknown = all.filter(({ op }) => op.returnUs === null);
+      const byCall = unknown.sort((a, b) => a.callAt - b.callAt);
+      const deadlineMs = performance.now() + MAX_MS;
+      const verdict = new RepeatingSearch(models.casRegister, known, byCall, deadlineMs).run();
+      const isGood = dumb(ops);
+      if (!isGood) violations += 1;
+      if (typeof verdict === 'string') return;
+      proofs += 1;
+      assert.equal(isGood, false);
+    }),
+    { numRuns: 3_000, seed: 11 },
+  );
+  assert.ok(proofs > 500 && proofs > violations * 0.8, `${proofs} of ${violations} violations`);
 });
 
 test('out of time the verdict is unknown', () => {
