@@ -195,4 +195,3 @@ export function mix(a: number, b: number): number {
   value = Math.imul(value ^ (value >>> 15), 0x27d4eb2f);
   return (value ^ (value >>> 13)) >>> 0;
 }
-

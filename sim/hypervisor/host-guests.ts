@@ -1,6 +1,12 @@
 /** The guest processes of one simulated machine: they outlive the agent, and find a new one. */
 import type { GuestReference } from '../../src/ports/hypervisor.ts';
-import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../src/util/errors.ts';
+import {
+  type Completion,
+  DwcpError,
+  failed,
+  type Outcome,
+  succeeded,
+} from '../../src/util/errors.ts';
 import type { LocalSockets } from '../transport/bulk/local-socket.ts';
 import type { SimHost } from '../world/host.ts';
 import type { GuestLog } from './guest-log.ts';
@@ -53,7 +59,11 @@ export class HostGuests {
   }
 
   /** For what the agent of now asks: it is not told after its end. */
-  answer<T>(done: Completion<T>, work: () => Outcome<T>, within: readonly [number, number] = QUICK_US): void {
+  answer<T>(
+    done: Completion<T>,
+    work: () => Outcome<T>,
+    within: readonly [number, number] = QUICK_US,
+  ): void {
     this.later(within, () => done(work()));
   }
 

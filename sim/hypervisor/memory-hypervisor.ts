@@ -20,7 +20,13 @@ import type {
 } from '../../src/ports/hypervisor.ts';
 import type { PageReceiver, PageSender, SendEvent } from '../../src/ports/transport.ts';
 import { assert } from '../../src/util/assert.ts';
-import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../src/util/errors.ts';
+import {
+  type Completion,
+  DwcpError,
+  failed,
+  type Outcome,
+  succeeded,
+} from '../../src/util/errors.ts';
 import type { GuestProcess } from './guest-process.ts';
 import { gone, type HostGuests } from './host-guests.ts';
 import { PAGE_BYTES, SimPageSet, SimRegion } from './memory.ts';

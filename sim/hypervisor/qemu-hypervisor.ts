@@ -22,8 +22,8 @@ import { ReturnPath } from '../../src/protocols/qemu/return-path.ts';
 import { assert } from '../../src/util/assert.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../../src/util/errors.ts';
 import { gone, type HostGuests } from './host-guests.ts';
-import { removeOrphans } from './memory-hypervisor.ts';
 import { PAGE_BYTES } from './memory.ts';
+import { removeOrphans } from './memory-hypervisor.ts';
 import { type QemuEvent, QemuProcess } from './qemu-process.ts';
 
 const WINDOW_BYTES = 8 * 2 ** 20;
@@ -409,6 +409,12 @@ class Incoming implements IncomingGuest {
   }
 
   discard(done: Completion<void>): void {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (waiting !== null) {
+      const error = new DwcpError('ERR_DWCP_CANCELLED', 'the incoming guest was discarded');
+      this.#guest.guests.answer(waiting, () => failed(error));
+    }
     this.#close();
     this.#guest.kill(done);
   }

@@ -93,7 +93,8 @@ export class SimTcp {
       if (backUs === null) return;
       const listener = this.#listeners.get(key);
       // The machine is there even when its agent is not: it refuses.
-      if (listener === undefined || !target.up) return later(backUs, 'rst', host, () => finish(null));
+      if (listener === undefined || !target.up)
+        return later(backUs, 'rst', host, () => finish(null));
       const [ours, theirs] = this.#pair(host, target);
       // The kernel completes connections of a process that stands still.
       target.after(0, 'accept', () => {
@@ -113,8 +114,7 @@ export class SimTcp {
   /** Breaks every connection between two machines; `tell` says which of the two hear of it. */
   reset(a: SimHost, b: SimHost, tell: readonly SimHost[]): void {
     for (const end of [...this.ends]) {
-      const isOfPair =
-        (end.host === a && end.remote === b) || (end.host === b && end.remote === a);
+      const isOfPair = (end.host === a && end.remote === b) || (end.host === b && end.remote === a);
       if (isOfPair && tell.includes(end.host)) end.broke('ECONNRESET');
     }
   }
@@ -240,7 +240,7 @@ export class TcpEnd {
       const segment = this.#queue[this.#onWire] as Segment;
       const bytes = segment.bytes + SEGMENT_OVERHEAD_BYTES;
       const arriveUs = world.network.carry(this.host, this.remote, bytes);
-      if (arriveUs === null) return this.#stall();
+      if (arriveUs === null) return this.#stall(false);
       this.#onWire += 1;
       this.#lastArrivalUs = Math.max(arriveUs, this.#lastArrivalUs);
       this.#schedule(this.#lastArrivalUs, segment.trace);
@@ -260,13 +260,14 @@ export class TcpEnd {
   #arrive(trace: unknown): void {
     const { world } = this.#tcp;
     const { network } = world;
+    const generation = this.#generation;
     const held = network.waitsForClog(this.host, this.remote, () => {
-      this.#schedule(world.nowUs, trace);
+      if (generation === this.#generation) this.#schedule(world.nowUs, trace);
     });
     if (held) return;
     if (network.isCut(this.host, this.remote)) {
       network.lost += 1;
-      return this.#stall();
+      return this.#stall(true);
     }
     const segment = this.#queue.shift() as Segment;
     this.#onWire -= 1;
@@ -301,10 +302,10 @@ export class TcpEnd {
     if (!this.#closing) this.#receive({ type: 'writable' });
   }
 
-  /** Sends again later, and gives up in the end. */
-  #stall(andResend: boolean = true): void {
+  /** Sends again later, and gives up in the end. What travels may be lost with it. */
+  #stall(isAllLost: boolean): void {
     const { world } = this.#tcp;
-    if (andResend) {
+    if (isAllLost) {
       this.#generation += 1;
       this.#onWire = 0;
     }

@@ -2,7 +2,13 @@
  * Transfers of a simulated link: what `native/engine/{page,byte}_transfer.cc` do around the rules of
  * the link core. The rules themselves are the shipped C++ class.
  */
-import { type LinkAction, type LinkCore, LinkReceiveCore, LinkSendCore } from '../../../src/native.ts';
+import {
+  type LinkAction,
+  type LinkCore,
+  LinkReceiveCore,
+  LinkSendCore,
+} from '../../../src/native.ts';
+import type { PageSet } from '../../../src/ports/memory.ts';
 import { PAGE_DIGEST_BYTES } from '../../../src/ports/memory.ts';
 import type {
   ByteCounters,
@@ -17,7 +23,6 @@ import type {
   ReceiveEvent,
   SendEvent,
 } from '../../../src/ports/transport.ts';
-import type { PageSet } from '../../../src/ports/memory.ts';
 import { assert } from '../../../src/util/assert.ts';
 import { DwcpError } from '../../../src/util/errors.ts';
 import { digestOf, PAGE_BYTES, SimPageSet, type SimRegion } from '../../hypervisor/memory.ts';
@@ -312,7 +317,7 @@ export class PageReceiving implements Receiving, PageReceiver {
       actions.filter(({ type }) => type === 'writePage').map(({ page }) => page as number),
     );
     for (const [index, page] of pages.entries()) {
-      if (written.has(page)) this.#land(seq, page, chunk.page(index));
+      if (written.has(page)) this.land(seq, page, chunk.page(index));
     }
     if (isKnown) return 'duplicate';
     this.#landedPages += written.size;
@@ -355,7 +360,8 @@ export class PageReceiving implements Receiving, PageReceiver {
     this.#host.later(() => this.#listener?.({ type: 'failed', error }));
   }
 
-  #land(seq: number, page: number, bytes: Uint8Array | null): void {
+  /** Puts one page into its place. */
+  land(seq: number, page: number, bytes: Uint8Array | null): void {
     const { memory } = this.#region;
     memory.land(page, bytes);
     digestOf(bytes ?? ZERO_PAGE, 0, this.#digests, page * PAGE_DIGEST_BYTES);
