@@ -13,6 +13,7 @@ export { type MemoryGuestOptions, memoryGuest } from './hypervisors/memory-guest
 export { type QemuGuestOptions, qemuGuest } from './hypervisors/qemu-guest.ts';
 export type {
   DwcpNode,
+  GroupView,
   GuestHandle,
   GuestStatus,
   MigrateOptions,
@@ -24,6 +25,7 @@ export type {
   PeerStatus,
   QemuBinary,
   StartNodeOptions,
+  VmOwner,
 } from './node.ts';
 export { DwcpError, type ErrorCode } from './util/errors.ts';
 

@@ -8,10 +8,12 @@ import type {
   TransferProgress,
   WorkloadReport,
 } from './ports/hypervisor.ts';
+import type { GroupView } from './ports/ownership.ts';
 import type { CongestionControl, HostPort } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
 export type { GuestHandle, QemuBinary } from './ports/hypervisor.ts';
+export type { GroupView } from './ports/ownership.ts';
 
 /** `startNode(options): Promise<DwcpNode>` rejects with a coded error; nothing is left behind then. */
 export interface StartNodeOptions {
@@ -24,6 +26,11 @@ export interface StartNodeOptions {
   /** Locked while the node runs; one data directory belongs to one node. */
   readonly dataDir: string;
   readonly identity: IdentityFiles;
+  /**
+   * Hosts whose majority decides who runs which VM: the same on each of them, and for good. Absent or
+   * empty: this node and all its peers.
+   */
+  readonly group?: { readonly voters: readonly string[] };
   /** Bulk streams per link, 1 to 512, or `auto`: as many as pay; default 8. */
   readonly streams?: number | 'auto';
   /** `auto`, the default, is what the link's mode asks for. */
@@ -76,6 +83,9 @@ export interface DwcpNode extends AsyncDisposable {
   adopt(guest: GuestHandle): Promise<string>;
   guests(): readonly GuestStatus[];
   peers(): readonly PeerStatus[];
+  group(): GroupView;
+  /** Who owns which VM, of all hosts, as far as this host has applied the group's log. */
+  owners(): readonly VmOwner[];
   migrate(guestName: string, options: MigrateOptions): MigrationSession;
   migrations(): readonly MigrationStatus[];
   cancel(migrationId: string): Promise<void>;
@@ -152,6 +162,14 @@ export interface MigrationReceipt {
   readonly verified: boolean | null;
 }
 
+export interface VmOwner {
+  readonly vm: string;
+  readonly owner: string;
+  readonly epoch: number;
+  /** Where it is on its way to; null while nobody moves it. */
+  readonly movingTo: string | null;
+}
+
 export interface GuestStatus {
   readonly name: string;
   readonly kind: GuestKind;
@@ -206,4 +224,6 @@ export interface Problem {
 export type NodeEvent =
   | { readonly type: 'peerUp' | 'peerDown'; readonly peer: string; readonly detail: string }
   | { readonly type: 'migration'; readonly status: MigrationStatus }
-  | { readonly type: 'fault'; readonly error: DwcpError };
+  | { readonly type: 'fault'; readonly error: DwcpError }
+  /** The node stopped by itself and may not go on; the last event. */
+  | { readonly type: 'halted'; readonly error: DwcpError };

@@ -8,6 +8,7 @@ import type {
   ReadGuarantee,
   Restored,
 } from '../../src/protocols/raft/types.ts';
+import type { KvInput } from '../checkers/models.ts';
 import { RaftWatch, raftCheckers } from '../checkers/raft/watch.ts';
 import type { Address, SimHost } from '../world/host.ts';
 import type { World } from '../world/world.ts';
@@ -202,4 +203,11 @@ export class RaftCluster {
       ...{ damagedIndex: null, voteDamaged: false },
     };
   }
+}
+
+/** A read of the log itself would be a command; reads that ask a guarantee are none. */
+export function guaranteeOf(input: KvInput, draw: number): ReadGuarantee | null {
+  if (input.op !== 'get') return null;
+  if (draw === 0) return { kind: 'lease', maxDriftPpm: 500 };
+  return draw === 1 ? { kind: 'linearizable' } : null;
 }

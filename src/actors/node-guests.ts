@@ -40,15 +40,15 @@ export class GuestTable {
     }
   }
 
-  adopt(guest: Guest, done: Completion<string>, context: NodeContext): void {
+  adopt(guest: Guest, epoch: number, done: Completion<string>, context: NodeContext): void {
     const { reference } = guest;
     const { name } = reference;
     if (this.#guests.has(name)) {
       const error = new DwcpError('ERR_DWCP_GUEST_STATE', `"${name}" is already managed here`);
       return context.effect(() => done(failed(error)));
     }
-    this.manage(guest, 1, context);
-    const value = encodeRecordValue({ kind: 'guest', value: { reference, epoch: 1 } });
+    this.manage(guest, epoch, context);
+    const value = encodeRecordValue({ kind: 'guest', value: { reference, epoch } });
     const noted = context.completion<void>((outcome) => ({ type: 'noted', guest, outcome, done }));
     context.effect(() => this.#options.storage.put(`guest/${name}`, value, noted));
   }

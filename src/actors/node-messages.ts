@@ -21,7 +21,13 @@ export interface MigrateCommand {
 /** What an operator asks of a node; on `full` the caller hears `ERR_DWCP_CLOSED`. */
 export type NodeCommand =
   | MigrateCommand
-  | { readonly type: 'adopt'; readonly guest: Guest; readonly done: Completion<string> }
+  /** The log says already that it is this host's, under `epoch`. */
+  | {
+      readonly type: 'adopt';
+      readonly guest: Guest;
+      readonly epoch: number;
+      readonly done: Completion<string>;
+    }
   | { readonly type: 'cancel'; readonly migrationId: string; readonly done: Completion<void> }
   | {
       readonly type: 'claim';

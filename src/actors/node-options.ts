@@ -1,4 +1,5 @@
 /** What a node's actor is made of, and how it says that something went wrong by itself. */
+import type { Ownership } from '../ports/ownership.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { DwcpError } from '../util/errors.ts';
 import type { CpuBudget } from './node-governor.ts';
@@ -10,6 +11,7 @@ export interface NodeActorOptions {
   readonly hypervisors: Hypervisors;
   readonly storage: Storage;
   readonly recovery: Recovery;
+  readonly ownership: Ownership;
   readonly maxConcurrentMigrations: number;
   /** Bytes per second: of a link that nobody limits, and of a migration that names no limit. */
   readonly maxBandwidth?: number;

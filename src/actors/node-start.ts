@@ -5,6 +5,7 @@ import type { NodeIdentity } from '../identity/authority.ts';
 import { loadNode } from '../identity/files.ts';
 import type {
   DwcpNode,
+  GroupView,
   GuestHandle,
   GuestStatus,
   MigrateOptions,
@@ -15,14 +16,17 @@ import type {
   NodeEvent,
   PeerStatus,
   StartNodeOptions,
+  VmOwner,
 } from '../node.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { Guest } from '../ports/hypervisor.ts';
+import type { SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
 import { processCpuUs } from '../system/cpu.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
-import { promised } from '../util/promised.ts';
+import { complete, promised } from '../util/promised.ts';
 import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
 import type { NodeMessage } from './node.ts';
@@ -30,7 +34,7 @@ import { checkBandwidth, checkNodeOptions } from './node-limits.ts';
 import type { Hypervisors } from './node-recovery.ts';
 import type { NodeView } from './node-view.ts';
 import type { ListeningPorts } from './spawn-links.ts';
-import { LINK_MODE, type SpawnedNode, spawnNode } from './spawn-node.ts';
+import { LINK_MODE, type OpenRaftLog, type SpawnedNode, spawnNode } from './spawn-node.ts';
 import type { ActorHost } from './system.ts';
 
 /** Every port of a node; `real-parts.ts` has the real ones. */
@@ -41,6 +45,14 @@ export interface NodeParts {
   readonly hypervisors: Hypervisors;
   readonly openStorage: (dataDir: string) => Promise<NodeStorage>;
   readonly makeControl: (identity: NodeIdentity) => ControlTransport;
+  readonly makeRaftLog: (dataDir: string) => NodeRaftLog;
+  readonly digest: SnapshotDigest;
+}
+
+export interface NodeRaftLog {
+  readonly open: OpenRaftLog;
+  /** After the replica closed its log: waits until nothing of it is under way. */
+  close(): Promise<void>;
 }
 
 export interface NodeStorage extends Storage {
@@ -60,21 +72,45 @@ export async function startNodeFrom(
     ...(onFatal === undefined ? {} : { onFatal }),
     onCrash: ({ path, error }) => logger?.error({ path, err: error }, 'an actor crashed'),
   });
+  const raftLog = parts.makeRaftLog(options.dataDir);
+  const halt = new Halt();
+  const close = async (): Promise<void> => {
+    await shutdown(host);
+    parts.bulk.close();
+    await raftLog.close();
+    await storage.close();
+  };
   try {
     const node = await promised<SpawnedNode>((done) => {
       const log = (fields: Readonly<Record<string, unknown>>, message: string): void =>
         logger?.info(fields, message);
-      const { random, bulk, hypervisors } = parts;
+      const { random, bulk, hypervisors, digest } = parts;
       const control = parts.makeControl(identity);
-      const ports = { random, bulk, hypervisors, storage, control, cpuUsedUs: processCpuUs };
+      const ports = {
+        ...{ random, bulk, hypervisors, storage, control, digest, cpuUsedUs: processCpuUs },
+        openRaftLog: raftLog.open,
+        onHalt: (error: DwcpError) => halt.ask(error),
+      };
       spawnNode(host, { ...options, log }, ports, done);
     });
-    return new RunningNode(options, parts, { host, storage, node });
+    if (halt.error !== null) throw halt.error;
+    const running = new RunningNode(options, parts.random, node, close);
+    halt.listener = (error) => running.halt(error);
+    return running;
   } catch (error) {
-    await shutdown(host);
-    parts.bulk.close();
-    await storage.close();
+    await close();
     throw error;
+  }
+}
+
+/** A node may have to stop before there is anything to be stopped. */
+class Halt {
+  error: DwcpError | null = null;
+  listener: ((error: DwcpError) => void) | null = null;
+
+  ask(error: DwcpError): void {
+    this.error ??= error;
+    this.listener?.(error);
   }
 }
 
@@ -93,49 +129,61 @@ async function openNode(
   }
 }
 
-interface Running {
-  readonly host: ActorHost;
-  readonly storage: NodeStorage;
-  readonly node: SpawnedNode;
-}
-
 class RunningNode implements DwcpNode {
   readonly id: string;
   readonly address: ListeningPorts;
   readonly events$: Observable<NodeEvent>;
   readonly #options: StartNodeOptions;
-  readonly #parts: NodeParts;
-  readonly #running: Running;
+  readonly #random: Random;
+  readonly #node: SpawnedNode;
+  readonly #close: () => Promise<void>;
   #stopped: Promise<void> | null = null;
 
-  constructor(options: StartNodeOptions, parts: NodeParts, running: Running) {
+  constructor(
+    options: StartNodeOptions,
+    random: Random,
+    node: SpawnedNode,
+    close: () => Promise<void>,
+  ) {
     this.id = options.id;
-    this.address = running.node.ports;
-    this.events$ = running.node.view.events$.asObservable();
+    this.address = node.ports;
+    this.events$ = node.view.events$.asObservable();
     this.#options = options;
-    this.#parts = parts;
-    this.#running = running;
+    this.#random = random;
+    this.#node = node;
+    this.#close = close;
   }
 
-  async adopt(handle: GuestHandle): Promise<string> {
-    const guest = await handle.open({ dataDir: this.#options.dataDir });
-    return this.#ask<string>((done) => ({ type: 'adopt', guest, done }));
+  adopt(handle: GuestHandle): Promise<string> {
+    const { dataDir } = this.#options;
+    const open = (done: Completion<Guest>): void => complete(() => handle.open({ dataDir }), done);
+    return promised<string>((done) => this.#node.adoption.adopt(handle.name, open, done));
   }
 
   guests(): readonly GuestStatus[] {
-    return [...this.#running.node.view.guests.values()];
+    return [...this.#node.view.guests.values()];
   }
 
   peers(): readonly PeerStatus[] {
-    return this.#options.peers.map(({ id }) => peerStatus(this.#running.node.view, id));
+    return this.#options.peers.map(({ id }) => peerStatus(this.#node.view, id));
+  }
+
+  group(): GroupView {
+    return this.#node.ownership.group();
+  }
+
+  owners(): readonly VmOwner[] {
+    return this.#node.ownership.list().map(({ vm, owner, epoch, migration }) => {
+      return { vm, owner, epoch, movingTo: migration?.to ?? null };
+    });
   }
 
   migrate(guestName: string, options: MigrateOptions): MigrationSession {
-    const bytes = this.#parts.random.bytes(6);
+    const bytes = this.#random.bytes(6);
     const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
     const migrationId = hex;
     const transferId = Number.parseInt(hex, 16);
-    const { view } = this.#running.node;
+    const { view } = this.#node;
     const progress$: Observable<MigrationProgress> = view.progressOf(migrationId).asObservable();
     const done = this.#ask<MigrationReceipt>((answer) => {
       checkBandwidth(options.maxBandwidth ?? 0);
@@ -152,7 +200,7 @@ class RunningNode implements DwcpNode {
   }
 
   migrations(): readonly MigrationStatus[] {
-    return [...this.#running.node.view.migrations.values()];
+    return [...this.#node.view.migrations.values()];
   }
 
   cancel(migrationId: string): Promise<void> {
@@ -165,7 +213,7 @@ class RunningNode implements DwcpNode {
 
   setMaxBandwidth(peer: string, bytesPerSec: number): void {
     checkBandwidth(bytesPerSec);
-    this.#running.node.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
+    this.#node.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
   }
 
   setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void> {
@@ -184,17 +232,22 @@ class RunningNode implements DwcpNode {
     return this.stop();
   }
 
+  /** Its guests live on, as they do when it is stopped. */
+  halt(error: DwcpError): void {
+    const { events$ } = this.#node.view;
+    events$.next({ type: 'fault', error });
+    events$.next({ type: 'halted', error });
+    void this.stop();
+  }
+
   async #stop(): Promise<void> {
-    const { host, storage, node } = this.#running;
-    await shutdown(host);
-    this.#parts.bulk.close();
-    await storage.close();
-    node.view.events$.complete();
+    await this.#close();
+    this.#node.view.events$.complete();
   }
 
   #ask<T>(message: (done: Completion<T>) => NodeMessage): Promise<T> {
     return promised<T>((done) => {
-      if (this.#running.node.actor.tell(message(done)) === 'accepted') return;
+      if (this.#node.actor.tell(message(done)) === 'accepted') return;
       done({
         ok: false,
         error: new DwcpError('ERR_DWCP_CLOSED', `node "${this.id}" does not take that now`),

@@ -110,7 +110,7 @@ export class NodeState {
       case 'looked':
         return this.#inbox.looked(message, context);
       case 'adopt':
-        return this.#guests.adopt(message.guest, message.done, context);
+        return this.#guests.adopt(message.guest, message.epoch, message.done, context);
       case 'migrate':
         return this.#operations.migrate(message, context);
       case 'cancel':

@@ -3,24 +3,37 @@
  * callbacks over ports alone, so that a simulation runs the very same node.
  */
 import { type LinkMode, NODE_DEFAULTS, type StartNodeOptions } from '../node.ts';
+import type { Ownership } from '../ports/ownership.ts';
+import type { OpenedRaftLog, RaftLogIdentity, SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
-import { type Completion, succeeded } from '../util/errors.ts';
+import { founder } from '../protocols/raft/fresh.ts';
+import type { Restored } from '../protocols/raft/types.ts';
+import { type Completion, type DwcpError, succeeded } from '../util/errors.ts';
+import { votersOf } from './group-voters.ts';
 import { congestionControlOf } from './link-mode.ts';
+import { LinkSwitch, PeerLinks } from './link-switch.ts';
 import type { LinkReport } from './messages.ts';
 import { type NodeMessage, nodeActor } from './node.ts';
+import { Adoption } from './node-adoption.ts';
 import type { CpuBudget } from './node-governor.ts';
 import { type Hypervisors, type Recovery, recover } from './node-recovery.ts';
 import { NodeView } from './node-view.ts';
+import { beginLife, type OwnerLife } from './owner-records.ts';
+import { spawnReplica } from './replica.ts';
+import { replicaIds } from './replica-options.ts';
 import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
+import { type SpawnedOwner, spawnOwner } from './spawn-owner.ts';
 import type { ActorHost, ActorRef } from './system.ts';
 
 export const LINK_MODE: LinkMode = 'datacenter';
+/** Of the digest that names a group. */
+const GROUP_DIGITS = 16;
 
 /** What an embedder says of its node, without what only finds the parts of a real one. */
 export interface SpawnNodeOptions
-  extends Omit<StartNodeOptions, 'dataDir' | 'identity' | 'qemu' | 'logger' | 'onFatal'> {
+  extends Omit<StartNodeOptions, 'identity' | 'qemu' | 'logger' | 'onFatal'> {
   readonly log: (fields: Readonly<Record<string, unknown>>, message: string) => void;
 }
 
@@ -31,13 +44,27 @@ export interface SpawnNodeParts {
   readonly control: ControlTransport;
   readonly bulk: BulkTransport;
   readonly hypervisors: Hypervisors;
+  /** Of this host in its group. The replica closes it. */
+  readonly openRaftLog: OpenRaftLog;
+  readonly digest: SnapshotDigest;
   /** What this process used of the CPU, in microseconds: what `maxCpuPercent` limits. */
   readonly cpuUsedUs: () => number;
+  /** This node may not go on: the caller stops it. */
+  readonly onHalt: (error: DwcpError) => void;
 }
+
+export type OpenRaftLog = (
+  identity: RaftLogIdentity,
+  /** What an empty log starts from. */
+  founding: Restored,
+  done: Completion<OpenedRaftLog>,
+) => void;
 
 export interface SpawnedNode {
   readonly view: NodeView;
   readonly actor: ActorRef<NodeMessage>;
+  readonly adoption: Adoption;
+  readonly ownership: Ownership;
   readonly ports: ListeningPorts;
 }
 
@@ -48,16 +75,75 @@ export function spawnNode(
   parts: SpawnNodeParts,
   done: Completion<SpawnedNode>,
 ): void {
-  recover(parts.storage, parts.hypervisors, (recovered) => {
+  const { storage, random, hypervisors } = parts;
+  const voters = votersOf(options);
+  const group = groupOf(voters, parts.digest);
+  recover(storage, hypervisors, (recovered) => {
     if (!recovered.ok) return done(recovered);
-    const view = new NodeView();
-    const actor = spawnActor(host, options, parts, view, recovered.value);
-    const report = actor as ActorRef<LinkReport>;
-    const onListening: Completion<ListeningPorts> = (ports) => {
-      done(ports.ok ? succeeded({ view, actor, ports: ports.value }) : ports);
-    };
-    spawnLinks(host, { ...linksOptions(options, parts), report, onListening });
+    beginLife({ storage, random, voters }, (begun) => {
+      if (!begun.ok) return done(begun);
+      const ids = replicaIds(voters);
+      const identity = { group, replica: ids.get(options.id) ?? 0 };
+      parts.openRaftLog(identity, founder(ids.values()), (log) => {
+        if (!log.ok) return done(log);
+        const opened = { recovery: recovered.value, life: begun.value, log: log.value };
+        spawnActors(host, options, parts, { voters, group, ...opened }, done);
+      });
+    });
   });
+}
+
+interface Opened {
+  readonly voters: readonly string[];
+  readonly group: string;
+  readonly recovery: Recovery;
+  readonly life: OwnerLife;
+  readonly log: OpenedRaftLog;
+}
+
+function spawnActors(
+  host: ActorHost,
+  options: SpawnNodeOptions,
+  parts: SpawnNodeParts,
+  opened: Opened,
+  done: Completion<SpawnedNode>,
+): void {
+  const view = new NodeView();
+  const links = new PeerLinks();
+  const { ownership, replica } = spawnGroup(host, options, parts, opened, links);
+  const actor = spawnActor(host, options, parts, view, opened.recovery, ownership);
+  const adoption = new Adoption({ host: options.id, ownership, node: actor, view });
+  const report = new LinkSwitch(actor as ActorRef<LinkReport>, replica, links);
+  const onListening: Completion<ListeningPorts> = (ports) => {
+    done(ports.ok ? succeeded({ view, actor, adoption, ownership, ports: ports.value }) : ports);
+  };
+  spawnLinks(host, { ...linksOptions(options, parts), report, onListening });
+}
+
+function spawnGroup(
+  host: ActorHost,
+  { id, dataDir, log: report }: SpawnNodeOptions,
+  { storage, random, digest, onHalt }: SpawnNodeParts,
+  { voters, group, life, log }: Opened,
+  links: PeerLinks,
+): SpawnedOwner {
+  return spawnOwner(host, {
+    ...{ host: id, voters, dataDir, life, storage, onHalt },
+    spawnReplica: (hooks) =>
+      spawnReplica(host, {
+        ...{ group, self: id, members: voters, log, digest, random, report, ...hooks },
+        send: (peer, envelope) => links.send(peer, envelope),
+      }),
+  });
+}
+
+/**
+ * Replicas are known to each other by their place among the voters: two lists that differ are two
+ * groups, whose members do not hear each other.
+ */
+function groupOf(voters: readonly string[], digest: SnapshotDigest): string {
+  const name = digest(new TextEncoder().encode(voters.join('\n')));
+  return `owners-${name.slice(0, GROUP_DIGITS)}`;
 }
 
 function spawnActor(
@@ -66,11 +152,12 @@ function spawnActor(
   { hypervisors, storage, cpuUsedUs }: SpawnNodeParts,
   view: NodeView,
   recovery: Recovery,
+  ownership: Ownership,
 ): ActorRef<NodeMessage> {
   const { id, maxConcurrentMigrations = NODE_DEFAULTS.maxConcurrentMigrations, log } = options;
   return host.spawn(
     nodeActor({
-      ...{ id, hypervisors, storage, recovery, maxConcurrentMigrations, view, log },
+      ...{ id, hypervisors, storage, recovery, ownership, maxConcurrentMigrations, view, log },
       maxBandwidth: options.maxBandwidth ?? 0,
       migrationBandwidth: options.migrationBandwidth ?? 0,
       ...cpuBudget(options.maxCpuPercent ?? 0, cpuUsedUs),

@@ -97,6 +97,8 @@ function addHandlers(server: Server, options: AdminServiceOptions): void {
         uptimeMs: Math.round(performance.now() - startedMs),
         guests: node.guests(),
         peers: node.peers(),
+        group: node.group(),
+        owners: node.owners(),
       }),
     ),
     listGuests: unary(adminMethods.listGuests, () => ({ guests: [...node.guests()] })),

@@ -1,12 +1,14 @@
 /** Between the node's own types and the Admin messages. Absent on the wire is null here. */
 import type { dwcp } from '#wire';
 import type {
+  GroupView,
   GuestStatus,
   MigrationProgress,
   MigrationReceipt,
   MigrationStatus,
   PeerStatus,
   Problem,
+  VmOwner,
 } from '../node.ts';
 
 /** What `Status` answers. */
@@ -17,6 +19,8 @@ export interface AgentStatus {
   readonly uptimeMs: number;
   readonly guests: readonly GuestStatus[];
   readonly peers: readonly PeerStatus[];
+  readonly group: GroupView;
+  readonly owners: readonly VmOwner[];
 }
 
 export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties {
@@ -24,7 +28,19 @@ export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties 
     ...peer,
     congestionControl: peer.congestionControl ?? '',
   }));
-  return { ...status, guests: [...status.guests], peers };
+  const { group, owners } = status;
+  return {
+    ...status,
+    guests: [...status.guests],
+    peers,
+    group: {
+      ...group,
+      voters: [...group.voters],
+      leader: group.leader ?? '',
+      problem: group.problem ?? '',
+    },
+    owners: owners.map((owner) => ({ ...owner, movingTo: owner.movingTo ?? '' })),
+  };
 }
 
 export function statusFromWire(wire: dwcp.AdminStatus): AgentStatus {
@@ -35,6 +51,28 @@ export function statusFromWire(wire: dwcp.AdminStatus): AgentStatus {
     uptimeMs: wire.uptimeMs,
     guests: wire.guests.map(guestFromWire),
     peers: wire.peers.map(peerFromWire),
+    group: groupFromWire(wire.group ?? {}),
+    owners: wire.owners.map(ownerFromWire),
+  };
+}
+
+function groupFromWire(wire: dwcp.AdminGroup.$Properties): GroupView {
+  return {
+    voters: wire.voters ?? [],
+    leader: wire.leader || null,
+    term: wire.term ?? 0,
+    commitIndex: wire.commitIndex ?? 0,
+    appliedIndex: wire.appliedIndex ?? 0,
+    problem: wire.problem || null,
+  };
+}
+
+function ownerFromWire(wire: dwcp.AdminOwner.$Properties): VmOwner {
+  return {
+    vm: wire.vm ?? '',
+    owner: wire.owner ?? '',
+    epoch: wire.epoch ?? 0,
+    movingTo: wire.movingTo || null,
   };
 }
 

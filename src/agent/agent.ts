@@ -62,6 +62,7 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     id: config.id,
     listen: config.listen,
     peers: config.peers.map((peer) => ({ id: peer.id, ...peer.address })),
+    group: config.group,
     dataDir: config.dataDir,
     identity: config.identity,
     bulkPort: config.bulkPort,

@@ -10,6 +10,8 @@ export interface AgentConfig {
   readonly listen: HostPort;
   readonly bulkPort: number;
   readonly peers: readonly { readonly id: string; readonly address: HostPort }[];
+  /** None means this host and all its peers. */
+  readonly group: { readonly voters: readonly string[] };
   readonly dataDir: string;
   readonly identity: IdentityFiles;
   readonly admin: { readonly listen: HostPort; readonly operators: readonly string[] };
@@ -88,6 +90,7 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
     .array(z.strictObject({ id: nodeId, address: hostPort }))
     .max(1000)
     .default([]),
+  group: z.strictObject({ voters: z.array(nodeId).max(255).default([]) }).prefault({}),
   dataDir: path,
   identity: z.strictObject({ certFile: path, keyFile: path, caFile: path }),
   admin: z

@@ -48,6 +48,7 @@ export function parseAgentConfig(
     );
   }
   refuseTwins(result.data, source);
+  refuseStrangers(result.data, source);
   return result.data;
 }
 
@@ -122,5 +123,19 @@ function refuseTwins(config: AgentConfig, source: string): void {
       );
     }
     seen.add(peer.id);
+  });
+}
+
+/** A voter must be one whom this agent can reach, and this agent one of them. */
+function refuseStrangers(config: AgentConfig, source: string): void {
+  const { voters } = config.group;
+  const hosts = [config.id, ...config.peers.map(({ id }) => id)];
+  const wrong = voters.find((voter, index) => {
+    return !hosts.includes(voter) || voters.indexOf(voter) !== index;
+  });
+  if (wrong === undefined && (voters.length === 0 || voters.includes(config.id))) return;
+  const what = wrong === undefined ? `"${config.id}" is missing` : `"${wrong}" cannot be one`;
+  throw new DwcpError('ERR_DWCP_CONFIG', `${source}: group.voters: ${what}`, {
+    hint: `Name this agent and peers of it, each once: ${hosts.join(', ')}.`,
   });
 }

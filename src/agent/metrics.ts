@@ -149,6 +149,7 @@ function countEvents(registry: Registry, node: DwcpNode): Subscription {
   const counted = new Set<string>();
   return node.events$.subscribe((event) => {
     if (event.type === 'fault') faults.inc({ code: event.error.code });
+    else if (event.type === 'halted') return;
     else if (event.type !== 'migration') linkChanges.inc({ peer: event.peer, change: event.type });
     else if (FINAL_PHASES.has(event.status.phase)) {
       const { status } = event;

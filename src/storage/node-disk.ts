@@ -10,22 +10,19 @@ import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts
 import { codeOf, storageError } from './storage-error.ts';
 
 const NAME = /^(?!\.{1,2}(?:\/|$))[A-Za-z0-9._~-]+(?:\/(?!\.{1,2}$)[A-Za-z0-9._~-]+)?$/;
+/** Descriptors kept open; the one that was not used for longest is closed for a new one. */
 const OPEN_FILES_MAX = 64;
 /** A longer read looks at the size first: nobody allocates what is not there. */
 const READ_BLINDLY_BYTES = 64 * 1024;
 
 type Answer<T> = (error: Error | null, value: T) => void;
 
-export interface NodeDiskOptions {
-  /** Descriptors kept between operations; the one that was not used for longest is closed first. */
-  readonly openFilesMax?: number;
-}
-
 export class NodeDisk implements Disk {
   readonly #root: string;
-  readonly #openFilesMax: number;
   /** Oldest use first. */
   readonly #files = new Map<string, number>();
+  /** Directories below the root that are known to be there. */
+  readonly #folders = new Set<string>();
   /** Directories whose names changed since they were last synced. */
   readonly #changed = new Set<string>();
   readonly #queue: ((next: () => void) => void)[] = [];
@@ -33,9 +30,8 @@ export class NodeDisk implements Disk {
   #isClosed = false;
 
   /** `root` and its parents are made when something is first written. */
-  constructor(root: string, { openFilesMax = OPEN_FILES_MAX }: NodeDiskOptions = {}) {
+  constructor(root: string) {
     this.#root = root;
-    this.#openFilesMax = openFilesMax;
   }
 
   readAt(name: string, offset: number, length: number, done: Completion<Uint8Array>): void {
@@ -165,10 +161,12 @@ export class NodeDisk implements Disk {
   }
 
   #toWrite(name: string, answer: Answer<number>): void {
-    this.#withFile(name, fs.constants.O_RDWR, (missing, found) => {
-      if (missing === null || codeOf(missing) !== 'ENOENT') return answer(missing, found);
-      this.#makeFolder(name, (error) => {
-        if (error !== null) return answer(error, -1);
+    const fd = this.#used(name);
+    if (fd !== null) return answer(null, fd);
+    this.#makeFolder(name, (error) => {
+      if (error !== null) return answer(error, -1);
+      this.#withFile(name, fs.constants.O_RDWR, (missing, found) => {
+        if (missing === null || codeOf(missing) !== 'ENOENT') return answer(missing, found);
         this.#changed.add(dirname(name));
         this.#withFile(name, fs.constants.O_RDWR | fs.constants.O_CREAT, answer);
       });
@@ -189,14 +187,10 @@ export class NodeDisk implements Disk {
     fs.open(this.#path(name), flags, 0o600, (error, fd) => {
       if (error) return answer(error, -1);
       this.#files.set(name, fd);
-      answer(null, fd);
+      const [oldest] = this.#files.keys();
+      if (this.#files.size <= OPEN_FILES_MAX || oldest === undefined) return answer(null, fd);
+      this.#forget(oldest, () => answer(null, fd));
     });
-  }
-
-  #trim(then: () => void): void {
-    const [oldest] = this.#files.keys();
-    if (oldest === undefined || this.#files.size <= this.#openFilesMax) return then();
-    this.#forget(oldest, () => this.#trim(then));
   }
 
   #forget(name: string, then: () => void): void {
@@ -209,8 +203,10 @@ export class NodeDisk implements Disk {
 
   #makeFolder(name: string, answer: (error: Error | null) => void): void {
     const folder = dirname(name);
+    if (this.#folders.has(folder)) return answer(null);
     fs.mkdir(join(this.#root, folder), { recursive: true, mode: 0o700 }, (error, made) => {
       if (error) return answer(error);
+      this.#folders.add(folder);
       if (made !== undefined && folder !== '.') this.#changed.add('.');
       answer(null);
     });
@@ -229,7 +225,7 @@ export class NodeDisk implements Disk {
       }
       work((error, ...value) => {
         done(error === null ? succeeded(value[0] as T) : failed(storageError(this.#root, error)));
-        this.#trim(next);
+        next();
       });
     });
     if (this.#busy) return;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { dwcp } from '#wire';
 import { SimulatedHypervisor } from '../../sim/hypervisor/simulated-hypervisor.ts';
+import { InstantOwnership } from '../../sim/ownership/instant-ownership.ts';
 import { MemoryStorage } from '../../sim/storage/memory-storage.ts';
 import type { LinkCommand } from '../../src/actors/messages.ts';
 import { decodeDecision, encodeRecordValue } from '../../src/actors/migration-records.ts';
@@ -47,7 +48,10 @@ async function startTestNode(
   });
   const log = (): void => {};
   const actor = host.spawn(
-    nodeActor({ id, hypervisors, storage, recovery, maxConcurrentMigrations, view, log }),
+    nodeActor({
+      ...{ id, hypervisors, storage, recovery, maxConcurrentMigrations, view, log },
+      ownership: new InstantOwnership({ hosts: [id], defer: setImmediate }).portOf(id),
+    }),
   );
   return { host, actor, view, hypervisor };
 }
@@ -128,7 +132,7 @@ function migrate(
 
 async function launch(node: TestNode): Promise<void> {
   const guest = node.hypervisor.launch('vm', MEMORY_BYTES);
-  await ask<string>(node, (done) => ({ type: 'adopt', guest, done }));
+  await ask<string>(node, (done) => ({ type: 'adopt', guest, epoch: 1, done }));
 }
 
 const states = (node: TestNode): readonly string[] =>

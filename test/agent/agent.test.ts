@@ -24,6 +24,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       listen: LOOPBACK,
       bulkPort: 7001,
       peers: [{ id: 'b', address: { host: '127.0.0.1', port: 1 } }],
+      group: { voters: ['a'] },
       dataDir: join(directory, 'data'),
       identity: saveNode(directory, identity),
       admin: { listen: LOOPBACK, operators: [] },
@@ -61,7 +62,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       ...{ id: 'a', listen: LOOPBACK, bulkPort: 7001, streams: 'auto', chunkBytes: 65_536 },
       ...{ windowBytes: 2 ** 21, congestionControl: 'reno', maxBandwidth: 5000 },
       ...{ maxConcurrentMigrations: 3, maxCpuPercent: 50, migrationBandwidth: 700 },
-      qemu: config.qemu,
+      ...{ qemu: config.qemu, group: { voters: ['a'] } },
     });
     const address = { host: '127.0.0.1', port: agent.adminPort };
     const client = new AdminClient({ address, identity, expectedNode: 'a' });

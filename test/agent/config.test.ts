@@ -154,3 +154,14 @@ test('a bandwidth is bytes per second or text with a unit', () => {
   const config = parseAgentConfig(`${MINIMAL}\nlink: { maxBandwidth: 100MiB/s }`, {}, 'x');
   assert.equal(config.link.maxBandwidth, 100 * 2 ** 20);
 });
+
+test('voters are this host and peers of it, each once', () => {
+  const withVoters = (voters: string): string =>
+    `${MINIMAL}peers: [{ id: b, address: "10.0.0.2:7000" }]\ngroup: { voters: [${voters}] }\n`;
+  const config = parseAgentConfig(withVoters('host-a, b'), {}, 'agent.yaml');
+  assert.deepEqual(config.group.voters, ['host-a', 'b']);
+  assert.deepEqual(parseAgentConfig(MINIMAL, {}, 'agent.yaml').group.voters, []);
+  assert.match(refusal(withVoters('host-a, c')).message, /group\.voters: "c" cannot be one/);
+  assert.match(refusal(withVoters('host-a, b, b')).message, /group\.voters: "b" cannot be one/);
+  assert.match(refusal(withVoters('b')).message, /group\.voters: "host-a" is missing/);
+});

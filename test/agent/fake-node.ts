@@ -2,6 +2,7 @@
 import { Subject } from 'rxjs';
 import type {
   DwcpNode,
+  GroupView,
   GuestHandle,
   GuestStatus,
   MigrateOptions,
@@ -11,6 +12,7 @@ import type {
   MigrationStatus,
   NodeEvent,
   PeerStatus,
+  VmOwner,
 } from '../../src/node.ts';
 import { DwcpError } from '../../src/util/errors.ts';
 
@@ -93,6 +95,11 @@ export class FakeNode implements DwcpNode {
       problem: { code: 'ERR_DWCP_PEER_UNREACHABLE', message: 'no bulk stream', hint: 'Open it.' },
     },
   ];
+  groupView: GroupView = {
+    ...{ voters: ['a', 'b', 'c'], leader: 'b', term: 4, commitIndex: 90, appliedIndex: 89 },
+    problem: null,
+  };
+  ownerList: VmOwner[] = [{ vm: 'vm1', owner: 'a', epoch: 5, movingTo: 'b' }];
   migrationList: MigrationStatus[] = [STATUS];
   refusal: DwcpError | null = null;
 
@@ -105,6 +112,12 @@ export class FakeNode implements DwcpNode {
   }
   peers(): readonly PeerStatus[] {
     return this.peerList;
+  }
+  group(): GroupView {
+    return this.groupView;
+  }
+  owners(): readonly VmOwner[] {
+    return this.ownerList;
   }
   migrate(guestName: string, options: MigrateOptions): MigrationSession {
     this.calls.push(['migrate', guestName, options]);

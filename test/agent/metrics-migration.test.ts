@@ -38,6 +38,7 @@ before(async () => {
       id,
       listen: LOOPBACK,
       peers: [peer],
+      group: { voters: [] },
       dataDir: join(directory, id, 'data'),
       identity,
       admin: { listen: LOOPBACK, operators: [] },

@@ -36,6 +36,8 @@ function clusterOf({ keep = false, freeze = false, verified = true as boolean | 
       uptimeMs: 3,
       guests: [],
       peers: new FakeNode().peerList,
+      group: new FakeNode().groupView,
+      owners: [],
     }),
     guests: async () => {
       if (id === 'a' && (!moved || keep)) return [guest(1)];

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Problem } from '../../node.ts';
+import type { GroupView, Problem } from '../../node.ts';
 import { formatBytes, formatRate } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
 import { addCommand, formatTable, printResult } from '../output.ts';
@@ -8,7 +8,7 @@ export function addStatusCommand(program: Command): void {
   const command = addCommand(
     program,
     'status',
-    'the agent, its guests and its peers',
+    'the agent, its guests, its peers and its group',
     'dwcp status --config agent.yaml',
   );
   addConnectionOptions(command).action(async (options: ConnectionOptions) => {
@@ -28,11 +28,18 @@ export function addStatusCommand(program: Command): void {
     ];
     const text = [
       `${status.node}: control port ${status.controlPort}, bulk port ${status.bulkPort}, up ${Math.round(status.uptimeMs / 1000)} s, ${status.guests.length} guests`,
+      ...describeGroup(status.group),
       formatTable(header, peers),
       ...status.peers.flatMap(({ id, problem }) => (problem === null ? [] : describe(id, problem))),
     ].join('\n');
     printResult(options, status, text);
   });
+}
+
+function describeGroup(group: GroupView): readonly string[] {
+  const { voters, leader, term, commitIndex, appliedIndex, problem } = group;
+  const line = `group ${voters.join(', ')}: leader ${leader ?? '-'}, term ${term}, commit ${commitIndex}, applied ${appliedIndex}`;
+  return problem === null ? [line] : [line, `  ${problem}`];
 }
 
 function describe(peer: string, problem: Problem): readonly string[] {

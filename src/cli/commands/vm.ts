@@ -1,6 +1,7 @@
 /** `dwcp vm list`, `dwcp vm adopt` for a QEMU that runs, and the operator's word, `dwcp vm claim`. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { VmOwner } from '../../node.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
@@ -23,10 +24,12 @@ function addListCommand(vm: Command): void {
     'dwcp vm list --config agent.yaml',
   );
   addConnectionOptions(command).action(async (options: ConnectionOptions) => {
-    const { guests, migrations } = await withAgent(options, async (client) => ({
-      guests: await client.guests(),
+    const { status, migrations } = await withAgent(options, async (client) => ({
+      status: await client.status(),
       migrations: await client.migrations(),
     }));
+    const { guests, owners } = status;
+    const ownerOf = (name: string): VmOwner | null => owners.find(({ vm }) => vm === name) ?? null;
     const waiting = migrations.filter(({ phase }) => phase === 'outcomeUnknown');
     const rows = guests.map((guest) => [
       guest.name,
@@ -34,12 +37,14 @@ function addListCommand(vm: Command): void {
       guest.state,
       formatBytes(guest.memoryBytes),
       String(guest.pid),
-      String(guest.epoch),
+      ownerOf(guest.name)?.owner ?? '-',
+      String(ownerOf(guest.name)?.epoch ?? '-'),
       guest.migrationId ?? '-',
     ]);
-    const header = ['NAME', 'KIND', 'STATE', 'MEMORY', 'PID', 'EPOCH', 'MIGRATION'];
+    const header = ['NAME', 'KIND', 'STATE', 'MEMORY', 'PID', 'OWNER', 'EPOCH', 'MIGRATION'];
     const document = guests.map((guest) => ({
       ...guest,
+      owner: ownerOf(guest.name),
       error: waiting.find(({ migrationId }) => migrationId === guest.migrationId)?.error ?? null,
     }));
     printResult(options, document, withFaults(formatTable(header, rows), waiting));

@@ -36,8 +36,7 @@ export function load(state: DestinationState): void {
 
 export function loaded(state: DestinationState, outcome: Outcome<void>): void {
   state.busy = null;
-  // A discard did not wait for it.
-  if (state.wantDiscard) return;
+  if (state.wantDiscard) return discardNow(state);
   if (state.phase !== 'loading') return;
   if (!outcome.ok) return fail(state, outcome.error);
   state.enter('loaded', 'ready to run, waiting for the fence of the source');
