@@ -1,4 +1,5 @@
 import type { Disk, DiskFile } from '../../src/ports/disk.ts';
+import { assert } from '../../src/util/assert.ts';
 import {
   type Completion,
   DwcpError,
@@ -175,12 +176,17 @@ export class SimDisk implements Disk {
     if (files.length === 0) return false;
     const chance = this.#host.random('disk/rot');
     files.sort(([a], [b]) => (a < b ? -1 : 1));
-    const [, file] = files[chance.below(files.length)] as [string, SimFile];
-    const at = chance.below(file.durable.length);
-    const bit = 1 << chance.below(8);
-    file.durable[at] = (file.durable[at] ?? 0) ^ bit;
-    if (at < file.bytes.length) file.bytes[at] = (file.bytes[at] ?? 0) ^ bit;
+    const [name, file] = files[chance.below(files.length)] as [string, SimFile];
+    this.flip(name, chance.below(file.durable.length), 1 << chance.below(8));
     return true;
+  }
+
+  /** Turns these bits of one stored byte, for reads too. */
+  flip(name: string, at: number, bits: number): void {
+    const file = this.#names.get(name);
+    assert(file !== undefined && at < file.durable.length, `${name} holds a byte at ${at}`);
+    file.durable[at] = (file.durable[at] ?? 0) ^ bits;
+    if (at < file.bytes.length) file.bytes[at] = (file.bytes[at] ?? 0) ^ bits;
   }
 
   stall(by: 1 | -1): void {
