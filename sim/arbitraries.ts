@@ -26,10 +26,20 @@ export interface PlanShape extends Topology {
   readonly faultsMax?: number;
 }
 
-const FAULTS_MAX = 24;
+/** Runs of a minute have up to four a second; short ones still have a few that meet. */
+const FAULTS_PER_SECOND_MAX = 4;
+const FAULTS_MAX_AT_LEAST = 24;
 const FAULT_MIN_US = 1_000;
 const FAULT_MAX_US = 8_000_000;
+/** Most faults are about as long as a round trip or an election: much goes on within them. */
+const SHORT_FAULT_MAX_US = 400_000;
+/** Damage is never aimed: it could go from host to host until no quorum is whole. */
+const AIMED: ReadonlySet<FaultKind> = new Set([
+  ...(['crash', 'pause', 'partition', 'clog', 'loss', 'disk-stall'] as const),
+]);
 const BURST_APART_US = 3_000;
+/** A cascade hits again while what the last fault did is being repaired. */
+const CASCADE_APART_US = 1_500_000;
 /** A quarter of the sites, each a quarter of the time, as FoundationDB does. */
 const BUGGIFY_PERMYRIAD = 2_500;
 /** No quartz is worse than this. */
@@ -70,7 +80,7 @@ function networkPlan(): fc.Arbitrary<NetworkPlan> {
 
 function faultPlan(shape: PlanShape): fc.Arbitrary<FaultPlan> {
   const kinds = shape.kinds ?? faultKinds;
-  const faultsMax = kinds.length === 0 ? 0 : (shape.faultsMax ?? FAULTS_MAX);
+  const faultsMax = kinds.length === 0 ? 0 : (shape.faultsMax ?? faultsMaxOf(shape));
   const buggify = fc.constantFrom(0, BUGGIFY_PERMYRIAD).map((sitePermyriad) => ({
     ...{ sitePermyriad, firePermyriad: sitePermyriad, disabled: [] },
   }));
@@ -96,6 +106,10 @@ function faultPlan(shape: PlanShape): fc.Arbitrary<FaultPlan> {
   );
 }
 
+function faultsMaxOf({ durationUs }: PlanShape): number {
+  return Math.max(FAULTS_MAX_AT_LEAST, Math.ceil((durationUs * FAULTS_PER_SECOND_MAX) / 1_000_000));
+}
+
 /** Faults that come together, such as a power loss of all: independent ones would hardly ever meet. */
 function burst(
   kinds: readonly FaultKind[],
@@ -103,23 +117,28 @@ function burst(
   hosts: readonly number[],
 ): fc.Arbitrary<readonly Fault[]> {
   const one = fault(kinds, shape, hosts);
-  const many = fc.array(one, { minLength: 2, maxLength: 4, size: 'max' }).chain((faults) => {
-    const [first] = faults as [Fault];
-    const apart = fc.array(fc.integer({ min: 0, max: BURST_APART_US }), {
-      minLength: faults.length,
-      maxLength: faults.length,
+  const many = (maxLength: number, apartUs: number): fc.Arbitrary<readonly Fault[]> =>
+    fc.array(one, { minLength: 2, maxLength, size: 'max' }).chain((faults) => {
+      const [first] = faults as [Fault];
+      const { length } = faults;
+      const apart = fc.array(fc.integer({ min: 0, max: apartUs }), {
+        ...{ minLength: length, maxLength: length },
+      });
+      return apart.map((offsets) =>
+        faults.map((each, index) => {
+          const atUs = Math.min(first.atUs + (offsets[index] ?? 0), shape.durationUs);
+          return { ...each, atUs };
+        }),
+      );
     });
-    return apart.map((offsets) =>
-      faults.map((each, index) => ({ ...each, atUs: first.atUs + (offsets[index] ?? 0) })),
-    );
-  });
   // The same on every host at one instant, as when the power goes.
   const everywhere = one.map((each) =>
     'host' in each ? hosts.map((host) => ({ ...each, host })) : [each],
   );
   return fc.oneof(
     one.map((each) => [each]),
-    many,
+    many(4, BURST_APART_US),
+    many(8, CASCADE_APART_US),
     everywhere,
   );
 }
@@ -139,11 +158,22 @@ function fault(
   const nodes = shape.hosts + shape.clients;
   const span = {
     atUs: fc.integer({ min: 0, max: shape.durationUs }),
-    forUs: fc.integer({ min: FAULT_MIN_US, max: FAULT_MAX_US }),
+    forUs: fc.oneof(
+      { weight: 3, arbitrary: fc.integer({ min: FAULT_MIN_US, max: SHORT_FAULT_MAX_US }) },
+      { weight: 1, arbitrary: fc.integer({ min: FAULT_MIN_US, max: FAULT_MAX_US }) },
+    ),
   };
   const host = fc.constantFrom(...hosts);
   const node = fc.integer({ min: 0, max: nodes - 1 });
   return fc.constantFrom(...kinds).chain((kind): fc.Arbitrary<Fault> => {
+    const drawn = unaimed(kind);
+    if (!AIMED.has(kind)) return drawn;
+    return fc
+      .boolean()
+      .chain((aimed) => (aimed ? drawn.map((each) => ({ ...each, aimed })) : drawn));
+  });
+
+  function unaimed(kind: FaultKind): fc.Arbitrary<Fault> {
     switch (kind) {
       case 'partition': {
         const all = Array.from({ length: nodes }, (_, index) => index);
@@ -164,7 +194,7 @@ function fault(
       default:
         return record({ kind: fc.constant(kind), ...span, host });
     }
-  });
+  }
 }
 
 /** Ordinary objects, equal to what comes back from a file. */

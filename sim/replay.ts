@@ -21,13 +21,15 @@ export interface Replay {
   readonly decisions: DecisionLog;
   readonly traceHash: string;
   readonly violation: Violation | null;
+  /** The bug of the museum that was planted; absent for clean code. */
+  readonly bug?: string;
 }
 
 /** Runs the seed once more, recording. */
 export function recordReplay<I, O>(
   scenario: Scenario<I, O>,
   run: { readonly seed: number; readonly configuration: RunConfiguration },
-  origin: Pick<Replay, 'scenario' | 'commit'>,
+  origin: Pick<Replay, 'scenario' | 'commit' | 'bug'>,
 ): Replay {
   const { seed, configuration } = run;
   const result = simulate(scenario, { ...configuration, seed, recordDecisions: true });

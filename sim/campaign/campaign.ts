@@ -1,9 +1,10 @@
 /** Many seeds on the cores of one machine; `--shard` spreads them over many machines. */
-import { Worker } from 'node:worker_threads';
 import type { Replay } from '../replay.ts';
 import { loadScenario } from './registry.ts';
 import { runSeed, type SeedReport, type SeedRun, type SeedRunOptions } from './seed-run.ts';
-import { SIMULATION_THREAD_LIMITS } from './thread-limits.ts';
+
+import { Threads } from './threads.ts';
+import type { SeedJob } from './worker.ts';
 
 export interface CampaignOptions extends SeedRunOptions {
   readonly seeds: readonly number[];
@@ -35,13 +36,13 @@ export async function runCampaign(options: CampaignOptions): Promise<CampaignSum
   const startedMs = performance.now();
   const scenario = await loadScenario(options.scenario);
   const totals = new Totals();
-  const inOrder = orderly(options.seeds, ({ report, replay }) => {
+  const onRun = ({ report, replay }: SeedRun): void => {
     totals.add(report);
     options.onSeed(report, replay);
-  });
+  };
   const workers = Math.min(options.workers, options.seeds.length);
-  if (workers > 1) await runOnThreads(options, workers, inOrder);
-  else for (const seed of options.seeds) inOrder(runSeed(scenario, seed, options));
+  if (workers > 1) await runOnThreads(options, workers, onRun);
+  else for (const seed of options.seeds) onRun(runSeed(scenario, seed, options));
   const missed =
     options.seeds.length < CAMPAIGN_SEEDS_MIN
       ? []
@@ -59,61 +60,17 @@ async function runOnThreads(
   count: number,
   onRun: (run: SeedRun) => void,
 ): Promise<void> {
-  const left = [...seeds].reverse();
   const workerData: SeedRunOptions = { scenario, checkDeterminism, commit, simulate };
-  const threads = Array.from(
-    { length: count },
-    () =>
-      new Worker(new URL('./worker.js', import.meta.url), {
-        workerData,
-        resourceLimits: SIMULATION_THREAD_LIMITS,
-      }),
-  );
+  const threads = new Threads(new URL('./worker.js', import.meta.url), workerData, count);
+  const jobs = seeds.map((seed): SeedJob => ({ kind: 'seed', seed }));
   try {
-    await Promise.all(
-      threads.map(
-        (thread) =>
-          new Promise<void>((resolve, reject) => {
-            const next = (): void => {
-              const seed = left.pop();
-              if (seed === undefined) resolve();
-              else thread.postMessage(seed);
-            };
-            thread.on('error', reject);
-            thread.on('exit', (code) =>
-              reject(new Error(`a simulation thread ended with ${code}`)),
-            );
-            thread.on('message', (run: SeedRun) => {
-              onRun(run);
-              next();
-            });
-            next();
-          }),
-      ),
-    );
+    await threads.run<SeedJob, SeedRun>(jobs, (run) => {
+      onRun(run);
+      return true;
+    });
   } finally {
-    await Promise.all(threads.map((thread) => thread.terminate()));
+    await threads.close();
   }
-}
-
-/** Threads finish out of order; reports do not come so. */
-function orderly(
-  seeds: readonly number[],
-  deliver: (run: SeedRun) => void,
-): (run: SeedRun) => void {
-  const waiting = new Map<number, SeedRun>();
-  let next = 0;
-  return (run) => {
-    waiting.set(run.report.seed, run);
-    for (;;) {
-      const seed = seeds[next];
-      const ready = seed === undefined ? undefined : waiting.get(seed);
-      if (seed === undefined || ready === undefined) return;
-      waiting.delete(seed);
-      next += 1;
-      deliver(ready);
-    }
-  };
 }
 
 class Totals {

@@ -10,6 +10,7 @@ import type {
 } from '../../src/protocols/raft/types.ts';
 import type { KvInput } from '../checkers/models.ts';
 import { RaftWatch, raftCheckers } from '../checkers/raft/watch.ts';
+import type { LabelledStream } from '../world/decisions.ts';
 import type { Address, SimHost } from '../world/host.ts';
 import type { World } from '../world/world.ts';
 import { encodeCommand, type KvCommand } from './machine.ts';
@@ -47,6 +48,9 @@ export interface ClusterOptions {
 const RESTART_US = 200_000;
 /** Between two acts of the operator, about. */
 const OPERATOR_EVERY_US = 2_000_000;
+/** Until an operator who waited for a leader asks it, at most. */
+const IMPATIENCE_US = 50_000;
+const VOTERS_MIN = 3;
 
 export class RaftCluster {
   readonly watch: RaftWatch;
@@ -132,6 +136,17 @@ export class RaftCluster {
     this.watch.tell('counted', { leader, entry, configuration, isDurableOn });
   }
 
+  /** Index of the host whose replica leads in the newest term. */
+  leader(): number | null {
+    let newest: RaftReplica | null = null;
+    for (const replica of this.replicas.values()) {
+      if (!replica.leads || !this.#world.hosts[replica.id - 1]?.up) continue;
+      const { term } = replica.raft.status();
+      if (newest === null || term > newest.raft.status().term) newest = replica;
+    }
+    return newest === null ? null : newest.id - 1;
+  }
+
   finalState(): unknown {
     return [...this.#stores].map(([id, store]) => [id, store.restored()]);
   }
@@ -165,30 +180,49 @@ export class RaftCluster {
     const random = host.random('operator');
     host.after(random.between(OPERATOR_EVERY_US / 2, OPERATOR_EVERY_US * 2), 'operator', () => {
       this.#operate(host, replica);
-      const { nowUs } = replica;
-      const { role, configuration } = replica.raft.status();
-      if (role !== 'leader') return;
-      const id = 1 + random.below(this.#world.hosts.length);
-      if (random.below(2) === 0) {
-        if (id !== replica.id) replica.step({ type: 'transferLeadership', to: id, nowUs });
-        return;
-      }
-      const { voters } = configuration;
-      const op = voters.has(id) ? 'remove' : 'addVoter';
-      if (op === 'remove' && voters.size <= 3) return;
-      const mode = random.below(2) === 0 ? 'enterJoint' : 'simple';
-      this.#requestIds += 1;
-      const requestId = this.#requestIds;
-      const changes = [{ op, id } as const];
-      const asked = {
-        type: 'changeConfiguration',
-        requestId,
-        mode,
-        changes,
-        autoLeave: true,
-      } as const;
-      replica.step({ ...asked, nowUs });
+      this.#act(replica, random);
     });
+  }
+
+  /** Whoever waited for a leader to change things asks the new one before it has done anything. */
+  elected(host: SimHost, replica: RaftReplica): void {
+    const random = host.random('impatient operator');
+    if (random.below(4) !== 0) return;
+    host.after(random.below(IMPATIENCE_US), 'operator', () => this.#act(replica, random));
+  }
+
+  #act(replica: RaftReplica, random: LabelledStream): void {
+    const { nowUs } = replica;
+    const { role, configuration } = replica.raft.status();
+    if (role !== 'leader') return;
+    const id = 1 + random.below(this.#world.hosts.length);
+    if (random.below(2) === 0) {
+      if (id !== replica.id) replica.step({ type: 'transferLeadership', to: id, nowUs });
+      return;
+    }
+    const { voters } = configuration;
+    const mode = random.below(2) === 0 ? 'enterJoint' : 'simple';
+    // Only a joint configuration may change several at once.
+    const ids = new Set([id]);
+    const others = mode === 'enterJoint' ? random.below(3) : 0;
+    for (let more = others; more > 0; more -= 1) {
+      ids.add(1 + random.below(this.#world.hosts.length));
+    }
+    const changes = [...ids].map(
+      (each) => ({ op: voters.has(each) ? 'remove' : 'addVoter', id: each }) as const,
+    );
+    const left = changes.reduce((sum, { op }) => sum + (op === 'remove' ? -1 : 1), voters.size);
+    if (left < VOTERS_MIN) return;
+    this.#requestIds += 1;
+    const requestId = this.#requestIds;
+    const asked = {
+      type: 'changeConfiguration',
+      requestId,
+      mode,
+      changes,
+      autoLeave: true,
+    } as const;
+    replica.step({ ...asked, nowUs });
   }
 
   #founding(): Restored {

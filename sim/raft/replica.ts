@@ -157,6 +157,7 @@ export class RaftReplica implements Replica {
         this.leads = effect.role === 'leader';
         if (effect.role !== 'leader') return;
         this.#host.world.sometimes('a leader was elected');
+        this.#cluster.elected(this.#host, this);
         return this.#cluster.watch.tell('elected', this, effect.term);
       case 'configurationChanged':
         this.configuration = effect.configuration;

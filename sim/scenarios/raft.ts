@@ -22,7 +22,7 @@ const DEFAULT_OPTIONS: ClusterOptions = {
   timing: { heartbeatUs: 50_000, electionUs: 150_000 },
   // Small, so that a minute meets every bound: windows, compaction, snapshots in chunks.
   limits: {
-    ...{ messageBytes: 2_048, inflightMessages: 8, inflightBytes: 8_192, waitingReads: 64 },
+    ...{ messageBytes: 256, inflightMessages: 8, inflightBytes: 1_024, waitingReads: 64 },
     ...{ snapshotChunkBytes: 256, snapshotEveryEntries: 64, keptTailEntries: 16 },
   },
   mutate: (raft) => raft,
@@ -54,12 +54,13 @@ export function raftScenario(
       },
       perform,
     },
-    workload: { timeoutUs: GIVE_UP_US },
+    workload: { timeoutUs: GIVE_UP_US, clients: 6, operations: 2_000 },
     faults: [
       ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock'] as const),
       ...(['disk-stall', 'disk-fsync-error'] as const),
     ],
     faultyHostsMax: 5,
+    focus: (world) => clusterOf(world).leader(),
     checkers: change.checks === false ? [] : [checkers.linearizability(models.kv)],
     finalState: ({ world }: Run<KvInput>) => clusterOf(world).finalState(),
     probes: [

@@ -33,6 +33,8 @@ export interface DiskPlan {
 export interface FaultSpan {
   readonly atUs: number;
   readonly forUs: number;
+  /** Hits whom the scenario says matters most just then, such as a leader, instead of whom it names. */
+  readonly aimed?: boolean;
 }
 
 export type Fault = FaultSpan &

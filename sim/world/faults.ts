@@ -1,5 +1,6 @@
 import { calmDisk, calmNetwork, type Fault, type FaultPlan } from './fault-plan.ts';
 import type { SimHost } from './host.ts';
+import type { Scenario } from './scenario.ts';
 import type { World } from './world.ts';
 
 /** Makes a plan happen to a world, and undoes all of it at the end. */
@@ -8,14 +9,16 @@ export class Faults {
   readonly #world: World;
   readonly #plan: FaultPlan;
   readonly #boot: (host: SimHost) => void;
+  readonly #focus: (world: World) => number | null;
   /** How to end each fault that holds now. */
   readonly #active = new Set<() => void>();
   #healed = false;
 
-  constructor(world: World, plan: FaultPlan, boot: (host: SimHost) => void) {
+  constructor(world: World, plan: FaultPlan, scenario: Pick<Scenario, 'boot' | 'focus'>) {
     this.#world = world;
     this.#plan = plan;
-    this.#boot = boot;
+    this.#boot = scenario.boot;
+    this.#focus = scenario.focus ?? (() => null);
   }
 
   start(): void {
@@ -38,7 +41,7 @@ export class Faults {
   }
 
   #begin(fault: Fault): void {
-    const undo = this.#healed ? null : this.#apply(fault);
+    const undo = this.#healed ? null : this.#apply(this.#aim(fault));
     if (undo === null) return;
     this.counts[fault.kind] = (this.counts[fault.kind] ?? 0) + 1;
     const world = this.#world;
@@ -47,6 +50,13 @@ export class Faults {
     };
     this.#active.add(end);
     world.schedule(world.nowUs + Math.max(1, fault.forUs), 'heal', fault.kind, null, end);
+  }
+
+  #aim(fault: Fault): Fault {
+    const host = fault.aimed === true ? this.#focus(this.#world) : null;
+    if (host === null) return fault;
+    if (fault.kind === 'partition') return { ...fault, side: [host] };
+    return 'host' in fault ? { ...fault, host } : { ...fault, from: host };
   }
 
   /** Returns what ends it, or null when it does not apply now. */

@@ -115,7 +115,7 @@ export function simulate<I, O>(
   const clients = new Clients<I, O>(world, workload, rules as NonNullable<typeof scenario.clients>);
   const run: Run<I, O> = { world, clients };
   for (const checker of scenario.checkers ?? []) world.checkers.push(bind(checker, run));
-  const faults = new Faults(world, plan, scenario.boot);
+  const faults = new Faults(world, plan, scenario);
   const at = (atUs: number, kind: string, what: () => void): void => {
     world.schedule(atUs, 'phase', kind, null, what);
   };

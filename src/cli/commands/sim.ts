@@ -6,12 +6,16 @@ import { basename, join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import type { SeedReport } from '../../../sim/campaign/seed-run.ts';
+import { bugOfReplay, plant } from '../../../sim/museum/workshop.ts';
 import type { Replay } from '../../../sim/replay.ts';
+import type { ReplayFit } from '../../../sim/world/decisions.ts';
 import type { SimulateOptions } from '../../../sim/world/simulate.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { currentCommit } from '../commit.ts';
 import { addCommand, formatTable, type JsonOption, printResult } from '../output.ts';
 import { parseCount, parseSeeds, parseShard } from '../sim/seeds.ts';
+import { loadTools, type Tools } from '../sim/tools.ts';
+import { addMuseumCommand } from './sim-museum.ts';
 
 export function addSimCommands(program: Command): void {
   const sim = program
@@ -22,6 +26,7 @@ export function addSimCommands(program: Command): void {
   addRunCommand(sim);
   addReplayCommand(sim);
   addShrinkCommand(sim);
+  addMuseumCommand(sim);
   addCheckCommand(sim);
 }
 
@@ -29,7 +34,7 @@ function addListCommand(sim: Command): void {
   const example = 'dwcp sim list --json';
   addCommand(sim, 'list', 'the scenarios there are', example).action(
     async (options: JsonOption) => {
-      const { scenarios } = await load();
+      const { scenarios } = await loadTools();
       const list = [...scenarios.values()].map(({ name, describe, hosts, faults }) => {
         return { name, describe: describe ?? '', hosts, faults: faults ?? [] };
       });
@@ -62,7 +67,7 @@ function addRunCommand(sim: Command): void {
     .option('--operations <n>', 'what clients ask in all (default: the scenario says, else 1000)')
     .option('--out <dir>', 'where replay files of failing seeds go', '.')
     .action(async (name: string, options: RunOptions) => {
-      const { runCampaign } = await load();
+      const { runCampaign } = await loadTools();
       const seeds = seedsOf(options);
       const bar = showBar(seeds.length, options);
       const summary = await runCampaign({
@@ -93,8 +98,10 @@ function addReplayCommand(sim: Command): void {
   addCommand(sim, 'replay <file>', 'repeat a failing run; exits 1 when it fails again', example)
     .option('--trace <file>', 'write every event as NDJSON')
     .action(async (file: string, options: JsonOption & { readonly trace?: string }) => {
-      const { parseReplay, runReplay, loadScenario, reportOf, toPlain } = await load();
-      const replay = parseReplay(readText(file), file);
+      const text = readText(file);
+      const { tools, done } = await toolsFor(text);
+      const { parseReplay, runReplay, loadScenario, reportOf, toPlain } = tools;
+      const replay = parseReplay(text, file);
       warnOfOtherCommit(replay);
       const scenario = await loadScenario(replay.scenario);
       const lines: string[] = [];
@@ -113,10 +120,10 @@ function addReplayCommand(sim: Command): void {
         fit: result.fit,
       };
       const same = sameTrace ? 'the same events' : 'other events';
-      const text = `${describeSeed({ ...document, replay: null })}\n${same}, ${
-        reproduced ? 'the same outcome' : 'another outcome'
-      }`;
-      printResult(options, document, text);
+      const outcome = reproduced ? 'the same outcome' : 'another outcome';
+      const summary = [describeSeed({ ...document, replay: null }), `${same}, ${outcome}`];
+      printResult(options, document, [...summary, ...misfit(result.fit)].join('\n'));
+      done();
       if (!result.ok) process.exitCode = 1;
     });
 }
@@ -132,8 +139,10 @@ function addShrinkCommand(sim: Command): void {
     .option('--out <file>', 'where the smaller run goes')
     .option('--max-ms <n>', 'time to try (default: 60000)')
     .action(async (file: string, options: ShrinkOptions) => {
-      const { parseReplay, recordReplay, loadScenario, shrink } = await load();
-      const replay = parseReplay(readText(file), file);
+      const text = readText(file);
+      const { tools, done } = await toolsFor(text);
+      const { parseReplay, recordReplay, loadScenario, shrink } = tools;
+      const replay = parseReplay(text, file);
       warnOfOtherCommit(replay);
       const scenario = await loadScenario(replay.scenario);
       const maxMs = parseCount(options.maxMs, 60_000, '--max-ms');
@@ -146,7 +155,9 @@ function addShrinkCommand(sim: Command): void {
           hint: `It was recorded at commit ${replay.commit}.`,
         });
       }
-      const origin = { scenario: replay.scenario, commit: currentCommit() };
+      const { scenario: name, bug } = replay;
+      const planted = bug === undefined ? {} : { bug };
+      const origin = { scenario: name, commit: currentCommit(), ...planted };
       const small = recordReplay(scenario, { ...shrunk, seed: replay.seed }, origin);
       const out = options.out ?? `${file.replace(/\.json$/, '')}.small.json`;
       writeFileSync(out, `${JSON.stringify(small)}\n`);
@@ -156,12 +167,13 @@ function addShrinkCommand(sim: Command): void {
       const { plan, workload } = configuration;
       const document = { scenario: replay.scenario, seed: replay.seed, ...counts, violation };
       const faults = plan.faults.map((fault) => `  ${JSON.stringify(fault)}`);
-      const text = [
+      const described = [
         `${faultsBefore} faults became ${faultsAfter}, in ${runs} runs: ${violation?.message}`,
         ...faults,
-        `dwcp sim replay ${out}`,
+        `npx dwcp sim replay ${out}`,
       ].join('\n');
-      printResult(options, { ...document, plan, workload, replay: out }, text);
+      printResult(options, { ...document, plan, workload, replay: out }, described);
+      done();
     });
 }
 
@@ -171,7 +183,7 @@ function addCheckCommand(sim: Command): void {
   addCommand(sim, 'check <checker> <file>', what, example)
     .option('--max-ms <n>', 'time to search (default: 10000)')
     .action(async (checker: string, file: string, options: JsonOption & { maxMs?: string }) => {
-      const { checkHistory } = await load();
+      const { checkHistory } = await loadTools();
       const maxMs = parseCount(options.maxMs, 10_000, '--max-ms');
       const verdict = checkHistory(checker, readText(file), { file, maxMs });
       const witness =
@@ -181,10 +193,22 @@ function addCheckCommand(sim: Command): void {
     });
 }
 
-type Tools = typeof import('../../../sim/tools.ts');
+/** A replay of the museum needs its bug planted again: then the simulator of the copy repeats it. */
+async function toolsFor(text: string): Promise<{ tools: Tools; done: () => void }> {
+  const bug = bugOfReplay(text);
+  if (bug === null) return { tools: await loadTools(), done: () => {} };
+  process.stderr.write(`planting ${bug} in a copy\n`);
+  const copy = plant(bug);
+  return { tools: await loadTools(copy.module('sim/tools.js')), done: copy.remove };
+}
 
-async function load(): Promise<Tools> {
-  return (await import(new URL('../../../sim/tools.js', import.meta.url).href)) as Tools;
+/** What other code than the recorded one draws anew. */
+function misfit(fit: ReplayFit | null): readonly string[] {
+  if (fit === null || fit.missing + fit.unused + fit.newLabels.length === 0) return [];
+  const { missing, unused, newLabels } = fit;
+  return [
+    `${missing} draws were not recorded, of ${newLabels.length} labels nothing was; ${unused} were not asked for`,
+  ];
 }
 
 function seedsOf({ seed, seeds, shard }: RunOptions): readonly number[] {
@@ -222,7 +246,7 @@ function describeSeed(report: SeedReport): string {
   const again =
     report.replay === null
       ? []
-      : [`  dwcp sim replay ${report.replay}`, `  dwcp sim shrink ${report.replay}`];
+      : [`  npx dwcp sim replay ${report.replay}`, `  npx dwcp sim shrink ${report.replay}`];
   return [`${head} in ${wallMs} ms, trace ${traceHash}`, ...found, ...differs, ...again].join('\n');
 }
 

@@ -1,0 +1,202 @@
+/**
+ * How fast the campaign finds bugs that other systems really had. The scenario, its faults and their
+ * weights are the ones of clean code: nothing is tuned for a bug. Five ranges of seeds that share none
+ * give five numbers, and their median is reported.
+ */
+import type { SeedRun, SeedRunOptions } from '../campaign/seed-run.ts';
+import { Threads } from '../campaign/threads.ts';
+import type { SeedJob, ShrinkJob, Shrunk } from '../campaign/worker.ts';
+import type { Replay } from '../replay.ts';
+import type { Bug } from './bug.ts';
+import { type Copy, plant } from './workshop.ts';
+
+export interface MuseumOptions {
+  readonly bugs: readonly Bug[];
+  readonly ranges: number;
+  /** Of one range; a bug not found within them counts as missed there. */
+  readonly seedsMax: number;
+  readonly workers: number;
+  readonly commit: string;
+  /** Time to shrink each find; null: none is shrunk. */
+  readonly shrinkMs: number | null;
+  readonly onSeed: (bug: Bug, seeds: number) => void;
+  readonly onFind: (bug: Bug, replay: Replay) => void;
+  readonly onBug: (report: BugReport) => void;
+}
+
+export interface Find {
+  readonly range: number;
+  readonly seed: number;
+  /** How many seeds it took, with this one. */
+  readonly seeds: number;
+  readonly checker: string;
+  readonly message: string;
+  /** The same seed on the clean sources. */
+  readonly cleanOk: boolean;
+  readonly shrunk: Shrunk | null;
+}
+
+/** One line of `dwcp sim museum --json`. */
+export interface BugReport extends Bug {
+  /** In more than half of the ranges, and clean code passes all the seeds that found it. */
+  readonly ok: boolean;
+  /** Median over the ranges; null when most of them missed it. */
+  readonly seedsToFind: number | null;
+  /** By range; null where it was missed. */
+  readonly seeds: readonly (number | null)[];
+  /** Which checker caught it how often. */
+  readonly caughtBy: Readonly<Record<string, number>>;
+  /** Caught only by checkers that were expected to. */
+  readonly asExpected: boolean;
+  readonly finds: readonly Find[];
+  readonly wallMs: number;
+}
+
+export interface MuseumSummary {
+  readonly summary: true;
+  readonly ok: boolean;
+  readonly bugs: number;
+  readonly missed: readonly string[];
+  readonly ranges: number;
+  readonly seedsMax: number;
+  /** Median over bugs of the seeds to find one; null when most were missed. */
+  readonly seedsToFind: number | null;
+  /** Over all finds: faults left of those in the plan, and how long shrinking took. */
+  readonly shrink: { readonly ratioMedian: number; readonly msMax: number } | null;
+  readonly commit: string;
+  readonly wallMs: number;
+}
+
+/** So far apart that no limit of seeds makes two ranges meet. */
+const RANGES_APART = 10_000_000;
+
+export async function runMuseum(options: MuseumOptions): Promise<MuseumSummary> {
+  const startedMs = performance.now();
+  const reports: BugReport[] = [];
+  for (const bug of options.bugs) {
+    const copy = plant(bug.id);
+    try {
+      const report = await exhibit(bug, copy, options);
+      reports.push(report);
+      options.onBug(report);
+    } finally {
+      copy.remove();
+    }
+  }
+  const shrunk = reports.flatMap(({ finds }) => finds.flatMap((find) => find.shrunk ?? []));
+  const ratios = shrunk.map(({ faultsBefore, faultsAfter }) => faultsAfter / faultsBefore);
+  const ratioMedian = median(ratios.filter((ratio) => Number.isFinite(ratio)));
+  const { commit, ranges, seedsMax } = options;
+  return {
+    ...{ summary: true, ok: reports.every(({ ok }) => ok), bugs: reports.length },
+    missed: reports.filter(({ ok }) => !ok).map(({ id }) => id),
+    ...{ ranges, seedsMax, commit },
+    seedsToFind: median(reports.map(({ seedsToFind }) => seedsToFind)),
+    shrink:
+      ratioMedian === null ? null : { ratioMedian, msMax: Math.max(...shrunk.map(({ ms }) => ms)) },
+    wallMs: Math.round(performance.now() - startedMs),
+  };
+}
+
+async function exhibit(bug: Bug, copy: Copy, options: MuseumOptions): Promise<BugReport> {
+  const startedMs = performance.now();
+  const { scenario } = bug;
+  const { ranges, seedsMax, workers, commit, shrinkMs } = options;
+  const workerData: SeedRunOptions = { scenario, checkDeterminism: false, commit, simulate: {} };
+  const buggy = new Threads(copy.module('sim/campaign/worker.js'), workerData, workers);
+  const found: (SeedRun | null)[] = [];
+  const finds: Find[] = [];
+  try {
+    for (let range = 0; range < ranges; range += 1) {
+      const jobs = Array.from(
+        { length: seedsMax },
+        (_, index): SeedJob => ({ kind: 'seed', seed: range * RANGES_APART + 1 + index }),
+      );
+      let first: SeedRun | null = null;
+      let seeds = 0;
+      await buggy.run<SeedJob, SeedRun>(jobs, (run) => {
+        seeds += 1;
+        options.onSeed(bug, seeds);
+        if (!run.report.ok) first = run;
+        return run.report.ok;
+      });
+      found.push(first);
+    }
+    const smaller = shrinkMs === null ? [] : await shrinkAll(buggy, found, shrinkMs);
+    const clean = await cleanRuns(found, workerData, workers);
+    for (const [range, run] of found.entries()) {
+      if (run === null) continue;
+      const { seed, violation } = run.report;
+      if (run.replay !== null) options.onFind(bug, { ...run.replay, bug: bug.id });
+      finds.push({
+        ...{ range, seed, seeds: seed - range * RANGES_APART },
+        checker: violation?.checker ?? '',
+        message: violation?.message ?? '',
+        cleanOk: clean.get(seed) === true,
+        shrunk: smaller.find((each) => each.seed === seed) ?? null,
+      });
+    }
+  } finally {
+    await buggy.close();
+  }
+  return reportOf(bug, ranges, finds, Math.round(performance.now() - startedMs));
+}
+
+async function shrinkAll(
+  threads: Threads,
+  found: readonly (SeedRun | null)[],
+  maxMs: number,
+): Promise<readonly Shrunk[]> {
+  const jobs = found.flatMap((run): ShrinkJob[] => {
+    if (run?.replay == null) return [];
+    const { seed, configuration } = run.replay;
+    return [{ kind: 'shrink', seed, configuration, maxMs }];
+  });
+  const all: Shrunk[] = [];
+  await threads.run<ShrinkJob, Shrunk>(jobs, (shrunk) => all.push(shrunk) > 0);
+  return all;
+}
+
+/** A seed that clean code fails too says nothing about the bug. */
+async function cleanRuns(
+  found: readonly (SeedRun | null)[],
+  workerData: SeedRunOptions,
+  workers: number,
+): Promise<ReadonlyMap<number, boolean>> {
+  const jobs = found.flatMap((run): SeedJob[] =>
+    run === null ? [] : [{ kind: 'seed', seed: run.report.seed }],
+  );
+  const passes = new Map<number, boolean>();
+  if (jobs.length === 0) return passes;
+  const module = new URL('../campaign/worker.js', import.meta.url);
+  const threads = new Threads(module, workerData, Math.min(workers, jobs.length));
+  try {
+    await threads.run<SeedJob, SeedRun>(jobs, ({ report }) => {
+      passes.set(report.seed, report.ok);
+      return true;
+    });
+  } finally {
+    await threads.close();
+  }
+  return passes;
+}
+
+function reportOf(bug: Bug, ranges: number, finds: readonly Find[], wallMs: number): BugReport {
+  const seeds = Array.from(
+    { length: ranges },
+    (_, range) => finds.find((find) => find.range === range)?.seeds ?? null,
+  );
+  const seedsToFind = median(seeds);
+  const caughtBy: Record<string, number> = {};
+  for (const { checker } of finds) caughtBy[checker] = (caughtBy[checker] ?? 0) + 1;
+  const asExpected = Object.keys(caughtBy).every((checker) => bug.checkers.includes(checker));
+  const ok = seedsToFind !== null && finds.every(({ cleanOk }) => cleanOk);
+  return { ...bug, ok, seedsToFind, seeds, caughtBy, asExpected, finds, wallMs };
+}
+
+/** The lower middle of an even count, so that it is a number somebody measured; null sorts last. */
+function median(values: readonly (number | null)[]): number | null {
+  const sorted = values.map((value) => value ?? Number.POSITIVE_INFINITY).sort((a, b) => a - b);
+  const middle = sorted[(sorted.length - 1) >> 1] ?? Number.POSITIVE_INFINITY;
+  return Number.isFinite(middle) ? middle : null;
+}
