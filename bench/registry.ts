@@ -1,14 +1,23 @@
 import { actorsBench } from './actors.ts';
 import { dirtyTrackingBench } from './dirty-tracking.ts';
 import type { Bench } from './document.ts';
+import { failoverBench } from './failover.ts';
 import { migrationBench } from './migration.ts';
+import { raftBench } from './raft.ts';
+import { readsBench } from './reads.ts';
 import { simBench } from './sim.ts';
 import { transportBench } from './transport.ts';
 
 /** By the name that `dwcp bench NAME` takes. */
 export const benches: ReadonlyMap<string, Bench> = new Map(
-  [actorsBench, dirtyTrackingBench, migrationBench, simBench, transportBench].map((bench) => [
-    bench.name,
-    bench,
-  ]),
+  [
+    actorsBench,
+    dirtyTrackingBench,
+    failoverBench,
+    migrationBench,
+    raftBench,
+    readsBench,
+    simBench,
+    transportBench,
+  ].map((bench) => [bench.name, bench]),
 );

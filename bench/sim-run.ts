@@ -23,10 +23,18 @@ export interface SimRunFigures {
 const PER_CLIENT = 5;
 const THINK_US = 1_000_000 / PER_CLIENT - 3_000;
 const SECOND_US = 1_000_000;
+/** As most seeds of a campaign have them: small, so that windows fill and snapshots are cut. */
+const LIMITS = {
+  ...{ messageBytes: 2_048, inflightMessages: 8, inflightBytes: 8_192, waitingReads: 64 },
+  ...{ snapshotChunkBytes: 256, snapshotEveryEntries: 64, keptTailEntries: 16 },
+};
 
 function runOnce(options: SimRunOptions): SimRunFigures {
   const { proposalsPerSecond, simulatedSeconds, checkers } = options;
-  const raft = raftScenario({ checks: checkers, operator: false });
+  const raft = raftScenario({
+    ...{ checks: checkers, operator: false, limits: LIMITS },
+    timing: { heartbeatUs: 50_000, electionUs: 150_000 },
+  });
   const scenario: Scenario<KvInput> = {
     ...raft,
     clients: {
@@ -38,6 +46,7 @@ function runOnce(options: SimRunOptions): SimRunFigures {
   const startedMs = performance.now();
   const { events, simulatedMs, violation, history } = simulate(scenario, {
     seed: 1,
+    hosts: 5,
     plan: calmPlan,
     timing: { chaosUs: simulatedSeconds * SECOND_US },
     workload: {
@@ -45,6 +54,7 @@ function runOnce(options: SimRunOptions): SimRunFigures {
       operations: proposalsPerSecond * simulatedSeconds,
       thinkMinUs: THINK_US,
       thinkMaxUs: THINK_US,
+      timeoutUs: SECOND_US,
     },
   });
   const seconds = (performance.now() - startedMs) / 1_000;

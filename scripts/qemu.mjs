@@ -22,6 +22,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const MINIMUM_MAJOR = 9;
+const QEMU_HINT = `Install qemu-system-x86_64 ${MINIMUM_MAJOR} or newer, or name it in DWCP_QEMU.`;
 const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'dwcp');
 const apt = join(cache, 'apt');
 
@@ -29,9 +30,8 @@ const apt = join(cache, 'apt');
 export function findQemu() {
   const present = presentQemu();
   if (present !== null && (process.env.DWCP_QEMU || isRecent(present))) return present;
-  return unpackedQemu(
-    fetched('qemu', 'qemu-system-x86', ['qemu-system-x86', 'qemu-system-data', 'seabios']),
-  );
+  const needed = ['qemu-system-x86', 'qemu-system-data', 'seabios'];
+  return unpackedQemu(fetched('qemu', 'qemu-system-x86', needed, QEMU_HINT));
 }
 
 /** The best that is here already, `null` when none is: what DWCP_QEMU names, a recent one, then any. */
@@ -62,7 +62,7 @@ function unpackedQemu(tree) {
 
 /** `{kernel, version}` of Debian's stock 6.1 kernel image. */
 export function findKernel() {
-  const tree = fetched('kernel', 'linux-image-amd64', []);
+  const tree = fetched('kernel', 'linux-image-amd64', [], QEMU_HINT);
   const boot = join(tree, 'boot');
   const name = readdirSync(boot).find((file) => file.startsWith('vmlinuz-'));
   if (name === undefined)
@@ -82,8 +82,19 @@ function described(binary, env, args) {
   return { binary, version, env, args };
 }
 
-/** The unpacked tree of a package and of all that it needs and the machine lacks. Made once, then moved in place. */
-function fetched(name, wanted, needed) {
+/**
+ * The unpacked tree of a package and of all that it needs and the machine lacks. Made once, then moved in
+ * place. Throws with the reason and `hint`.
+ */
+export function fetched(name, wanted, needed, hint) {
+  try {
+    return madeOnce(name, wanted, needed);
+  } catch (error) {
+    throw new Error(`${error.message}\n${hint}`);
+  }
+}
+
+function madeOnce(name, wanted, needed) {
   const tree = join(cache, name);
   if (existsSync(join(tree, 'complete'))) return tree;
   return locked(() => {
@@ -148,10 +159,7 @@ function aptGet(args) {
 function codename() {
   const name = /^VERSION_CODENAME=(\w+)/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
   if (name === 'bookworm') return name;
-  throw new Error(
-    `no QEMU ${MINIMUM_MAJOR} or newer on this machine, and only Debian 12 is known here to fetch one from. ` +
-      'Install qemu-system-x86_64, or name it in DWCP_QEMU.',
-  );
+  throw new Error('it is not on this machine, and only Debian 12 is known here to fetch it from');
 }
 
 /** One fetch at a time for all processes of this user; a holder that died is noticed by its pid. */
@@ -194,9 +202,7 @@ function run(command, args) {
   });
   if (result.status === 0) return;
   const said = `${result.error?.message ?? ''}${result.stderr ?? ''}`.trim().slice(-800);
-  throw new Error(
-    `${command} failed: ${said}\nInstall qemu-system-x86_64 ${MINIMUM_MAJOR} or newer, or name it in DWCP_QEMU.`,
-  );
+  throw new Error(`${command} failed: ${said}`);
 }
 
 function foldersOf(path) {

@@ -186,6 +186,18 @@ function fault(
         const permyriad = fc.integer({ min: 1_000, max: 9_000 });
         return record({ kind: fc.constant(kind), ...span, from: node, to: node, permyriad });
       }
+      case 'reset': {
+        const told = fc.constantFrom('both' as const, 'from' as const, 'to' as const);
+        return record({ kind: fc.constant(kind), ...span, from: node, to: node, told });
+      }
+      case 'damage': {
+        const permyriad = fc.integer({ min: 10, max: 2_000 });
+        return record({ kind: fc.constant(kind), ...span, from: node, to: node, permyriad });
+      }
+      case 'slow': {
+        const bytesPerSec = fc.integer({ min: 20_000, max: 5_000_000 });
+        return record({ kind: fc.constant(kind), ...span, from: node, to: node, bytesPerSec });
+      }
       case 'clock': {
         const driftPpm = fc.integer({ min: -DRIFT_MAX_PPM, max: DRIFT_MAX_PPM });
         const jumpUs = fc.integer({ min: -JUMP_MAX_US, max: JUMP_MAX_US });

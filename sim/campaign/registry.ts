@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { DwcpError } from '../../src/util/errors.ts';
+import { migrationScenario } from '../scenarios/migration.ts';
 import { raftScenario } from '../scenarios/raft.ts';
 import { correctRegister, registerScenario } from '../scenarios/register.ts';
 import type { Scenario } from '../world/scenario.ts';
@@ -10,7 +11,10 @@ import type { Scenario } from '../world/scenario.ts';
 export type AnyScenario = Scenario<any, any>;
 
 export const scenarios: ReadonlyMap<string, AnyScenario> = new Map<string, AnyScenario>(
-  [registerScenario(correctRegister), raftScenario()].map((scenario) => [scenario.name, scenario]),
+  [registerScenario(correctRegister), raftScenario(), migrationScenario()].map((scenario) => [
+    scenario.name,
+    scenario,
+  ]),
 );
 
 /** A name of ours, or the path of a module that exports `scenario`. */

@@ -14,6 +14,12 @@ interface Link {
   clogged: number;
   /** The worst of the loss faults that hold now, in order of their start. */
   readonly losses: number[];
+  /** The same for segments of connections that arrive damaged. */
+  readonly damages: number[];
+  /** What the link carries while faults make it slow, in bytes per second. */
+  readonly rates: number[];
+  /** Until when earlier segments occupy it. */
+  busyUntilUs: number;
   lastArrivalUs: number;
   readonly held: (() => void)[];
   readonly lanes: Map<string, Lane>;
@@ -28,6 +34,9 @@ interface Lane {
   /** `a>b/actor`, for traces. */
   readonly label: string;
 }
+
+/** Of a link that nobody slowed down. */
+const RATE_BYTES_PER_SEC = 250_000_000;
 
 /** Addresses kept parsed: those of servers, which recur; a client's may be new for every operation. */
 const ADDRESSES_MAX = 1_024;
@@ -115,6 +124,50 @@ export class SimNetwork {
     losses.splice(losses.indexOf(permyriad), 1);
   }
 
+  // ---- for connections (`sim/transport/tcp.ts`), which keep order and send again by themselves ----
+
+  /** When a segment that leaves now arrives; null when the wire loses it. */
+  carry(from: SimHost, to: SimHost, bytes: number): number | null {
+    const link = this.#link(from.index, to.index);
+    const { stream } = link;
+    const { latencyMinUs, latencyMaxUs, lossPermyriad, reorderPermyriad, reorderMaxUs } = this.plan;
+    if (link.blocked > 0 || stream.chance(lossPermyriad) || this.#lostByFault(link)) {
+      this.lost += 1;
+      return null;
+    }
+    const rate = link.rates.length > 0 ? Math.min(...link.rates) : RATE_BYTES_PER_SEC;
+    const beginUs = Math.max(this.#world.nowUs, link.busyUntilUs);
+    link.busyUntilUs = beginUs + Math.ceil((bytes * 1e6) / rate);
+    const late = stream.chance(reorderPermyriad) ? stream.between(0, reorderMaxUs) : 0;
+    return link.busyUntilUs + stream.between(latencyMinUs, latencyMaxUs) + late;
+  }
+
+  isCut(from: SimHost, to: SimHost): boolean {
+    return this.#link(from.index, to.index).blocked > 0;
+  }
+
+  /** True when the link is clogged now: then `go` runs once it no longer is. */
+  waitsForClog(from: SimHost, to: SimHost, go: () => void): boolean {
+    const link = this.#link(from.index, to.index);
+    if (link.clogged === 0) return false;
+    link.held.push(go);
+    return true;
+  }
+
+  /** Whether the segment that arrives now was damaged on its way, past what TCP's checksum sees. */
+  damages(from: SimHost, to: SimHost): boolean {
+    const { damages, stream } = this.#link(from.index, to.index);
+    return damages.length > 0 && stream.chance(Math.max(...damages));
+  }
+
+  addDamage(from: number, to: number, permyriad: number): () => void {
+    return added(this.#link(from, to).damages, permyriad);
+  }
+
+  slowDown(from: number, to: number, bytesPerSec: number): () => void {
+    return added(this.#link(from, to).rates, bytesPerSec);
+  }
+
   #lostByFault(link: Link): boolean {
     return link.losses.length > 0 && link.stream.chance(Math.max(...link.losses));
   }
@@ -174,8 +227,9 @@ export class SimNetwork {
       const to = this.#world.nodeAt(toIndex);
       const name = `${from.name}>${to.name}`;
       const stream = this.#world.random(`net/${name}`);
-      const counts = { blocked: 0, clogged: 0, lastArrivalUs: 0 };
-      link = { name, stream, ...counts, losses: [], held: [], lanes: new Map() };
+      const counts = { blocked: 0, clogged: 0, lastArrivalUs: 0, busyUntilUs: 0 };
+      const worst = { losses: [], damages: [], rates: [] };
+      link = { name, stream, ...counts, ...worst, held: [], lanes: new Map() };
       this.#links.set(key, link);
     }
     return link;
@@ -190,4 +244,12 @@ function laneOf(link: Link, from: SimHost, to: SimHost, actor: string): Lane {
     if (link.lanes.size < ADDRESSES_MAX) link.lanes.set(actor, lane);
   }
   return lane;
+}
+
+/** Puts a value into a list of overlapping faults; the answer takes it out again. */
+function added(values: number[], value: number): () => void {
+  values.push(value);
+  return () => {
+    values.splice(values.indexOf(value), 1);
+  };
 }

@@ -8,7 +8,6 @@ import type {
   ReadGuarantee,
   Restored,
 } from '../../src/protocols/raft/types.ts';
-import type { KvInput } from '../checkers/models.ts';
 import { RaftWatch, raftCheckers } from '../checkers/raft/watch.ts';
 import type { LabelledStream } from '../world/decisions.ts';
 import type { Address, SimHost } from '../world/host.ts';
@@ -237,11 +236,4 @@ export class RaftCluster {
       ...{ damagedIndex: null, voteDamaged: false },
     };
   }
-}
-
-/** A read of the log itself would be a command; reads that ask a guarantee are none. */
-export function guaranteeOf(input: KvInput, draw: number): ReadGuarantee | null {
-  if (input.op !== 'get') return null;
-  if (draw === 0) return { kind: 'lease', maxDriftPpm: 500 };
-  return draw === 1 ? { kind: 'linearizable' } : null;
 }

@@ -5,64 +5,67 @@ import {
   type ClientAnswer,
   type ClientRequest,
   type ClusterOptions,
-  guaranteeOf,
   RaftCluster,
 } from '../raft/cluster.ts';
+import {
+  drawGuarantee,
+  drawShape,
+  drawVariation,
+  GIVE_UP_US,
+  nextInput,
+  type Traffic,
+} from '../raft/variation.ts';
 import type { ClientCall } from '../world/clients.ts';
 import type { SimEvent } from '../world/event-queue.ts';
 import type { SimHost } from '../world/host.ts';
 import type { Run, Scenario } from '../world/scenario.ts';
 import type { World } from '../world/world.ts';
 
-const KEYS = 5;
 const RETRY_US = 150_000;
-const GIVE_UP_US = 1_500_000;
 
-const DEFAULT_OPTIONS: ClusterOptions = {
-  timing: { heartbeatUs: 50_000, electionUs: 150_000 },
-  // Small, so that a minute meets every bound: windows, compaction, snapshots in chunks.
-  limits: {
-    ...{ messageBytes: 256, inflightMessages: 8, inflightBytes: 1_024, waitingReads: 64 },
-    ...{ snapshotChunkBytes: 256, snapshotEveryEntries: 64, keptTailEntries: 16 },
-  },
+const DEFAULT_OPTIONS: Omit<ClusterOptions, 'timing' | 'limits'> = {
   mutate: (raft) => raft,
   checks: true,
   operator: true,
 };
 
+interface Deployment {
+  readonly cluster: RaftCluster;
+  readonly traffic: Traffic;
+}
+
 export function raftScenario(
   change: Partial<ClusterOptions> & { readonly name?: string } = {},
 ): Scenario<KvInput> {
-  const clusters = new WeakMap<World, RaftCluster>();
-  const clusterOf = (world: World): RaftCluster => {
-    const known = clusters.get(world);
+  const deployments = new WeakMap<World, Deployment>();
+  const deploymentIn = (world: World): Deployment => {
+    const known = deployments.get(world);
     if (known !== undefined) return known;
-    const cluster = new RaftCluster(world, { ...DEFAULT_OPTIONS, ...change });
-    clusters.set(world, cluster);
-    return cluster;
+    const { traffic, ...drawn } = drawVariation(world.random('raft/variation'));
+    const cluster = new RaftCluster(world, { ...DEFAULT_OPTIONS, ...drawn, ...change });
+    const deployment = { cluster, traffic };
+    deployments.set(world, deployment);
+    return deployment;
   };
   return {
     name: change.name ?? 'raft',
     describe:
       'the Raft core: a key-value store, membership changes, hand-overs, three kinds of reads',
     hosts: 5,
-    boot: (host) => clusterOf(host.world).boot(host),
+    vary: drawShape,
+    boot: (host) => deploymentIn(host.world).cluster.boot(host),
     clients: {
-      next: (random, serial) => {
-        const key = `k${random.below(KEYS)}`;
-        return random.below(2) === 0 ? { op: 'get', key } : { op: 'put', key, value: serial };
-      },
-      perform,
+      next: (random, serial, world) => nextInput(random, serial, deploymentIn(world).traffic),
+      perform: (node, call, done) => perform(node, call, deploymentIn(node.world).traffic, done),
     },
-    workload: { timeoutUs: GIVE_UP_US, clients: 6, operations: 2_000 },
     faults: [
       ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock'] as const),
       ...(['disk-stall', 'disk-fsync-error'] as const),
     ],
-    faultyHostsMax: 5,
-    focus: (world) => clusterOf(world).leader(),
+    faultyHostsMax: 7,
+    focus: (world) => deploymentIn(world).cluster.leader(),
     checkers: change.checks === false ? [] : [checkers.linearizability(models.kv)],
-    finalState: ({ world }: Run<KvInput>) => clusterOf(world).finalState(),
+    finalState: ({ world }: Run<KvInput>) => deploymentIn(world).cluster.finalState(),
     probes: [
       ...['a leader was elected', 'a configuration was joint', 'leadership was handed over'],
       ...['a snapshot was installed', 'a replica halted', 'an operation timed out'],
@@ -74,11 +77,12 @@ export function raftScenario(
 function perform(
   node: SimHost,
   { id, input }: ClientCall<KvInput>,
+  traffic: Traffic,
   done: (output: unknown) => void,
 ): void {
   const random = node.random('client');
   const hosts = node.world.hosts.length;
-  const guarantee = guaranteeOf(input, random.below(3));
+  const guarantee = drawGuarantee(random, input, traffic);
   let target = random.below(hosts);
   const from = `${node.name}/kv-client`;
   let attempt = 0;

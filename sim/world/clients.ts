@@ -17,7 +17,7 @@ export interface Workload {
 
 export interface ClientRules<I> {
   /** What to ask next; `serial` is different for every operation of the run. */
-  readonly next: (random: LabelledStream, serial: number) => I;
+  readonly next: (random: LabelledStream, serial: number, world: World) => I;
   /** Whom to ask: `host-1/replica`. It gets a {@link Request} and answers with `host.reply`. */
   readonly to?: (random: LabelledStream, world: World, input: I) => Address;
   /**
@@ -92,7 +92,7 @@ export class Clients<I, O> {
         this.#idle.push(think);
         return;
       }
-      const input = this.#rules.next(random, this.#serial);
+      const input = this.#rules.next(random, this.#serial, this.#world);
       this.#serial += 1;
       this.#requests += 1;
       this.#open += 1;

@@ -58,6 +58,28 @@ export type Fault = FaultSpan &
         /** Of the wall clock alone: the monotonic one never jumps. */
         readonly jumpUs: number;
       }
+    /** Breaks the connections of two hosts; who is told of it may be one of them only. */
+    | {
+        readonly kind: 'reset';
+        readonly from: number;
+        readonly to: number;
+        readonly told: 'both' | 'from' | 'to';
+      }
+    /** Segments of connections arrive with a bit turned that TCP did not see. */
+    | {
+        readonly kind: 'damage';
+        readonly from: number;
+        readonly to: number;
+        readonly permyriad: number;
+      }
+    | {
+        readonly kind: 'slow';
+        readonly from: number;
+        readonly to: number;
+        readonly bytesPerSec: number;
+      }
+    /** What the scenario says of it: the end of a process other than the agent. */
+    | { readonly kind: 'guest-kill'; readonly host: number }
     | { readonly kind: 'disk-stall'; readonly host: number }
     | { readonly kind: 'disk-full'; readonly host: number }
     | { readonly kind: 'disk-fsync-error'; readonly host: number }
@@ -70,6 +92,12 @@ export type FaultKind = Fault['kind'];
 export const faultKinds: readonly FaultKind[] = [
   ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock'] as const),
   ...(['disk-stall', 'disk-full', 'disk-fsync-error', 'disk-bit-rot'] as const),
+];
+
+/** For scenarios with connections and guests. */
+export const agentFaultKinds: readonly FaultKind[] = [
+  ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock', 'reset', 'damage', 'slow'] as const),
+  ...(['guest-kill', 'disk-stall', 'disk-full', 'disk-fsync-error'] as const),
 ];
 
 /** Nothing goes wrong: set-up, the time after healing, and what a plan is shrunk towards. */

@@ -82,11 +82,24 @@ export class Faults {
         host.clock.setDrift(fault.driftPpm);
         return () => host.clock.setDrift(0);
       }
+      case 'reset':
+        return this.#ofScenario(fault);
+      case 'guest-kill':
+        return this.#ofScenario(fault);
+      case 'damage':
+        return network.addDamage(fault.from, fault.to, fault.permyriad);
+      case 'slow':
+        return network.slowDown(fault.from, fault.to, fault.bytesPerSec);
       case 'disk-bit-rot':
         return this.#world.hostAt(fault.host).disk.rot() ? () => {} : null;
       default:
         return breakDisk(this.#world.hostAt(fault.host), fault.kind);
     }
+  }
+
+  /** What only the scenario's own models know how to break. */
+  #ofScenario(fault: Fault): (() => void) | null {
+    return this.#world.faultHandlers.get(fault.kind)?.(fault) === true ? () => {} : null;
   }
 
   #crash(host: SimHost): (() => void) | null {

@@ -44,6 +44,8 @@ export class SimHost implements EventOwner {
   state: unknown = null;
   readonly #held: SimEvent[] = [];
   readonly #streams = new Map<string, LabelledStream>();
+  /** The kernel and what else outlives the processes of this machine. */
+  readonly #whenCrashed: (() => void)[] = [];
   readonly #handlers = new Map<string, Handler>();
   readonly #actors = new Map<string, ActorRef<never>>();
   #actorHost: ActorHost | null = null;
@@ -123,6 +125,12 @@ export class SimHost implements EventOwner {
     this.#actorHost = null;
     this.state = null;
     this.disk.crash();
+    for (const tell of this.#whenCrashed) tell();
+  }
+
+  /** For models of what outlives a process, such as its sockets' peers: told at every crash. */
+  whenCrashed(tell: () => void): void {
+    this.#whenCrashed.push(tell);
   }
 
   restart(): void {

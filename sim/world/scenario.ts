@@ -1,4 +1,5 @@
 import type { ClientRules, Clients, Workload } from './clients.ts';
+import type { LabelledStream } from './decisions.ts';
 import type { FaultKind } from './fault-plan.ts';
 import type { SimHost } from './host.ts';
 import type { Checker } from './violation.ts';
@@ -14,6 +15,8 @@ export interface Scenario<I = unknown, O = unknown> {
   readonly boot: (host: SimHost) => void;
   readonly clients?: ClientRules<I>;
   readonly workload?: Partial<Workload>;
+  /** What differs from seed to seed beside the faults; what is asked for when it is run goes first. */
+  readonly vary?: (random: LabelledStream) => Variation;
   /** Which faults a drawn plan may hold. Default: all but rotting bits and failing disks. */
   readonly faults?: readonly FaultKind[];
   /** At most this many machines are down, cut off or damaged at once. Default: a minority. */
@@ -30,6 +33,12 @@ export interface Scenario<I = unknown, O = unknown> {
   /** Labels of `sometimes` that a campaign must have hit. */
   readonly probes?: readonly string[];
   readonly timing?: Partial<Timing>;
+}
+
+/** A size and a load in place of the scenario's own. */
+export interface Variation {
+  readonly hosts?: number;
+  readonly workload?: Partial<Workload>;
 }
 
 /** How long each phase takes, in simulated time. */

@@ -2,7 +2,7 @@
 import { assert } from '../../src/util/assert.ts';
 import { drawPlan } from '../arbitraries.ts';
 import { Clients, type Workload } from './clients.ts';
-import type { DecisionLog, ReplayFit } from './decisions.ts';
+import { type DecisionLog, Decisions, type ReplayFit } from './decisions.ts';
 import type { SimEvent } from './event-queue.ts';
 import { type FaultKind, type FaultPlan, faultKinds } from './fault-plan.ts';
 import { Faults } from './faults.ts';
@@ -77,11 +77,15 @@ export function configure<I, O>(
   scenario: Scenario<I, O>,
   options: SimulateOptions,
 ): RunConfiguration {
-  const hosts = options.hosts ?? scenario.hosts;
+  const chance = new Decisions({ seed: options.seed, replay: null, record: false });
+  const varied = scenario.vary?.(chance.stream('variation')) ?? {};
+  const hosts = options.hosts ?? varied.hosts ?? scenario.hosts;
   assert(hosts > 0, 'at least one host');
   const timing = { ...DEFAULT_TIMING, ...scenario.timing, ...options.timing };
   const noClients = scenario.clients === undefined ? { clients: 0, operations: 0 } : {};
-  const asked = { ...DEFAULT_WORKLOAD, ...scenario.workload, ...options.workload };
+  const asked = {
+    ...{ ...DEFAULT_WORKLOAD, ...scenario.workload, ...varied.workload, ...options.workload },
+  };
   const workload = { ...asked, ...noClients };
   const plan =
     options.plan ??

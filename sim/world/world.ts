@@ -4,7 +4,7 @@ import { TripwireError, withTripwires } from '../tripwires.ts';
 import type { DecisionLog, LabelledStream } from './decisions.ts';
 import { Decisions } from './decisions.ts';
 import { ANY_INCARNATION, EventQueue, type SimEvent } from './event-queue.ts';
-import type { FaultPlan } from './fault-plan.ts';
+import type { Fault, FaultKind, FaultPlan } from './fault-plan.ts';
 import { type Address, SimHost } from './host.ts';
 import { Probes } from './probes.ts';
 import { TraceHash } from './trace-hash.ts';
@@ -40,6 +40,8 @@ export class World {
   /** Hosts first, then clients. */
   readonly nodes: readonly SimHost[];
   readonly checkers: Checker<World>[] = [];
+  /** By kind, for faults of models that a scenario brings; false when it does not apply now. */
+  readonly faultHandlers: Map<FaultKind, (fault: Fault) => boolean> = new Map();
   /** In one of four seeds: it costs time, and shows who writes to a message that others hold too. */
   readonly freezesMessages: boolean;
   readonly #queue = new EventQueue();

@@ -1,5 +1,4 @@
 /** The ports of a node on this host's kernel: files, TLS, native streams and real guests. */
-import { join } from 'node:path';
 import { memoryHypervisor } from '../hypervisors/memory-guest.ts';
 import { qemuHypervisor } from '../hypervisors/qemu-guest.ts';
 import type { StartNodeOptions } from '../node.ts';
@@ -35,7 +34,7 @@ export function realParts(options: StartNodeOptions): NodeParts {
 }
 
 function raftLogIn(dataDir: string): NodeRaftLog {
-  const disk = new NodeDisk(join(dataDir, 'raft'));
+  const disk = new NodeDisk(dataDir);
   let log: RaftLog | null = null;
   return {
     open: (identity, founding, done) => {

@@ -10,19 +10,22 @@ import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts
 import { codeOf, storageError } from './storage-error.ts';
 
 const NAME = /^(?!\.{1,2}(?:\/|$))[A-Za-z0-9._~-]+(?:\/(?!\.{1,2}$)[A-Za-z0-9._~-]+)?$/;
-/** Descriptors kept open; the one that was not used for longest is closed for a new one. */
 const OPEN_FILES_MAX = 64;
 /** A longer read looks at the size first: nobody allocates what is not there. */
 const READ_BLINDLY_BYTES = 64 * 1024;
 
 type Answer<T> = (error: Error | null, value: T) => void;
 
+export interface NodeDiskOptions {
+  /** Descriptors kept between operations; the one that was not used for longest is closed first. */
+  readonly openFilesMax?: number;
+}
+
 export class NodeDisk implements Disk {
   readonly #root: string;
+  readonly #openFilesMax: number;
   /** Oldest use first. */
   readonly #files = new Map<string, number>();
-  /** Directories below the root that are known to be there. */
-  readonly #folders = new Set<string>();
   /** Directories whose names changed since they were last synced. */
   readonly #changed = new Set<string>();
   readonly #queue: ((next: () => void) => void)[] = [];
@@ -30,8 +33,9 @@ export class NodeDisk implements Disk {
   #isClosed = false;
 
   /** `root` and its parents are made when something is first written. */
-  constructor(root: string) {
+  constructor(root: string, { openFilesMax = OPEN_FILES_MAX }: NodeDiskOptions = {}) {
     this.#root = root;
+    this.#openFilesMax = openFilesMax;
   }
 
   readAt(name: string, offset: number, length: number, done: Completion<Uint8Array>): void {
@@ -161,12 +165,10 @@ export class NodeDisk implements Disk {
   }
 
   #toWrite(name: string, answer: Answer<number>): void {
-    const fd = this.#used(name);
-    if (fd !== null) return answer(null, fd);
-    this.#makeFolder(name, (error) => {
-      if (error !== null) return answer(error, -1);
-      this.#withFile(name, fs.constants.O_RDWR, (missing, found) => {
-        if (missing === null || codeOf(missing) !== 'ENOENT') return answer(missing, found);
+    this.#withFile(name, fs.constants.O_RDWR, (missing, found) => {
+      if (missing === null || codeOf(missing) !== 'ENOENT') return answer(missing, found);
+      this.#makeFolder(name, (error) => {
+        if (error !== null) return answer(error, -1);
         this.#changed.add(dirname(name));
         this.#withFile(name, fs.constants.O_RDWR | fs.constants.O_CREAT, answer);
       });
@@ -187,10 +189,14 @@ export class NodeDisk implements Disk {
     fs.open(this.#path(name), flags, 0o600, (error, fd) => {
       if (error) return answer(error, -1);
       this.#files.set(name, fd);
-      const [oldest] = this.#files.keys();
-      if (this.#files.size <= OPEN_FILES_MAX || oldest === undefined) return answer(null, fd);
-      this.#forget(oldest, () => answer(null, fd));
+      answer(null, fd);
     });
+  }
+
+  #trim(then: () => void): void {
+    const [oldest] = this.#files.keys();
+    if (oldest === undefined || this.#files.size <= this.#openFilesMax) return then();
+    this.#forget(oldest, () => this.#trim(then));
   }
 
   #forget(name: string, then: () => void): void {
@@ -203,10 +209,8 @@ export class NodeDisk implements Disk {
 
   #makeFolder(name: string, answer: (error: Error | null) => void): void {
     const folder = dirname(name);
-    if (this.#folders.has(folder)) return answer(null);
     fs.mkdir(join(this.#root, folder), { recursive: true, mode: 0o700 }, (error, made) => {
       if (error) return answer(error);
-      this.#folders.add(folder);
       if (made !== undefined && folder !== '.') this.#changed.add('.');
       answer(null);
     });
@@ -225,7 +229,7 @@ export class NodeDisk implements Disk {
       }
       work((error, ...value) => {
         done(error === null ? succeeded(value[0] as T) : failed(storageError(this.#root, error)));
-        next();
+        this.#trim(next);
       });
     });
     if (this.#busy) return;

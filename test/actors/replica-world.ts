@@ -10,8 +10,10 @@ import { spawnReplica } from '../../src/actors/replica.ts';
 import type { ReplicaMessage, ReplicaStatus } from '../../src/actors/replica-messages.ts';
 import type { ReplicaOptions } from '../../src/actors/replica-options.ts';
 import type { ActorRef } from '../../src/actors/system.ts';
+import type { OpenedRaftLog } from '../../src/ports/raft-log.ts';
 import { founder } from '../../src/protocols/raft/fresh.ts';
 import type { Application } from '../../src/protocols/raft/sessions/machine.ts';
+import { openRaftLog } from '../../src/storage/raft-log/open.ts';
 import type { Outcome } from '../../src/util/errors.ts';
 
 export const GROUP = 'owners';
@@ -51,6 +53,14 @@ export interface Life {
 
 type Overrides = Partial<Pick<ReplicaOptions, 'limits' | 'proposals' | 'timing'>>;
 
+/** Records that a disk keeps whole, or the shipped format on a simulated disk, byte by byte. */
+export type LogKind = 'memory' | 'durable';
+
+interface WorldOptions extends Overrides {
+  readonly log?: LogKind;
+  readonly seed?: number;
+}
+
 export class ReplicaWorld {
   readonly world: World;
   readonly names: readonly string[];
@@ -60,12 +70,15 @@ export class ReplicaWorld {
     frame;
   readonly #stores = new Map<string, RaftStore>();
   readonly #overrides: Overrides;
+  readonly #log: LogKind;
 
-  constructor(hosts: number, overrides: Overrides = {}, seed: number = 7) {
+  constructor(hosts: number, { log = 'memory', seed = 7, ...overrides }: WorldOptions = {}) {
     this.names = Array.from({ length: hosts }, (_, index) => `host-${index}`);
     this.world = new World({ seed, plan: calmPlan, hosts: this.names, clients: [] });
     this.#overrides = overrides;
+    this.#log = log;
     for (const name of this.names) this.boot(name);
+    this.await('all run', () => this.lives.size === hosts);
   }
 
   host(name: string): SimHost {
@@ -81,16 +94,30 @@ export class ReplicaWorld {
   boot(name: string): void {
     const host = this.host(name);
     const founding = founder(this.names.map((_, index) => index + 1));
+    if (this.#log === 'durable') {
+      const identity = { group: GROUP, replica: this.names.indexOf(name) + 1 };
+      const { incarnation } = host;
+      openRaftLog(host.disk, identity, founding, sha256, (outcome) => {
+        if (host.incarnation !== incarnation) return;
+        assert.ok(outcome.ok, outcome.ok ? '' : outcome.error.message);
+        this.#start(name, outcome.value);
+      });
+      return;
+    }
     const store = this.#stores.get(name) ?? new RaftStore(founding);
     this.#stores.set(name, store);
     host.disk.writeAt(FILE, 0, new Uint8Array(1), () => {});
     const log = new MemoryRaftLog(store, sha256, (done) => host.disk.fdatasync(FILE, done));
+    this.#start(name, { log, restored: store.restored() });
+  }
+
+  #start(name: string, log: OpenedRaftLog): void {
+    const host = this.host(name);
     const application = new Recorder();
     const reports: string[] = [];
     const statuses: ReplicaStatus[] = [];
     const ref = spawnReplica(host.actorHost(), {
-      ...{ group: GROUP, self: name, members: this.names, application, digest: sha256 },
-      log: { log, restored: store.restored() },
+      ...{ group: GROUP, self: name, members: this.names, application, digest: sha256, log },
       random: {
         stream: (label) => host.random(label),
         bytes: (count) => Uint8Array.from({ length: count }, () => host.random('nonce').below(256)),
@@ -122,6 +149,7 @@ export class ReplicaWorld {
   restart(name: string): void {
     this.host(name).restart();
     this.boot(name);
+    this.await(`${name} runs`, () => this.lives.has(name));
   }
 
   run(forUs: number, until: (() => boolean) | null = null): void {
@@ -203,4 +231,18 @@ export interface Proposed {
   outcome: Outcome<string> | null;
   /** The life that it was asked of is over: nobody will answer. */
   readonly isLost: () => boolean;
+}
+
+export function answered(all: readonly Proposed[]): boolean {
+  return all.every(({ outcome }) => outcome !== null);
+}
+
+export function answer({ outcome }: Proposed): string {
+  assert.ok(outcome?.ok === true, outcome?.ok === false ? outcome.error.message : 'no answer');
+  return outcome.value;
+}
+
+export function code({ outcome }: Proposed): string {
+  assert.ok(outcome?.ok === false, 'it is an error');
+  return outcome.error.code;
 }

@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { appliedOnce } from '../../sim/checkers/raft/applied-once.ts';
 import { simulate } from '../../sim/index.ts';
+import { drawVariation } from '../../sim/raft/variation.ts';
 import { raftScenario } from '../../sim/scenarios/raft.ts';
+import { Decisions } from '../../sim/world/decisions.ts';
+import { configure } from '../../sim/world/simulate.ts';
 import type { Effect, Entry, Message, Raft, RaftTiming } from '../../src/protocols/raft/types.ts';
 
 const small = {
@@ -58,6 +61,33 @@ test('clean seeds with every fault of the depth find nothing', () => {
   ]) {
     assert.ok(sometimes.has(label), label);
   }
+});
+
+test('default seeds last a minute, ask a thousand times, and differ in size and load', () => {
+  const seen = { hosts: new Set(), clients: new Set(), operations: new Set(), thinking: new Set() };
+  for (let seed = 1; seed <= 40; seed += 1) {
+    const { hosts, workload, timing } = configure(raftScenario(), { seed });
+    assert.ok(timing.chaosUs >= 60_000_000 && workload.operations >= 1_000);
+    seen.hosts.add(hosts);
+    seen.clients.add(workload.clients);
+    seen.operations.add(workload.operations);
+    seen.thinking.add(workload.thinkMaxUs);
+  }
+  assert.deepEqual([...seen.hosts].sort(), [3, 4, 5, 7]);
+  assert.ok(seen.clients.size >= 5 && seen.operations.size > 30 && seen.thinking.size > 30);
+  const drawn = [1, 2, 3, 4, 5, 6].map((seed) =>
+    JSON.stringify(drawVariation(new Decisions({ seed, replay: null, record: false }).stream('x'))),
+  );
+  assert.equal(new Set(drawn).size, drawn.length);
+  const asked = configure(raftScenario(), { seed: 1, hosts: 9, workload: { clients: 2 } });
+  assert.equal(asked.hosts, 9);
+  assert.equal(asked.workload.clients, 2);
+});
+
+test('a default seed does all its operations and heals', () => {
+  const { violation, history, simulatedMs } = simulate(raftScenario(), { seed: 3 });
+  assert.equal(violation, null);
+  assert.ok(history.length >= 1_000 && simulatedMs >= 60_000);
 });
 
 test('a seed of it is the same twice', () => {

@@ -3,9 +3,11 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { calmPlan, World } from '../../sim/index.ts';
 import { MemoryStorage } from '../../sim/storage/memory-storage.ts';
 import type { Storage, StoredRecord } from '../../src/ports/storage.ts';
 import { FileStorage } from '../../src/storage/file-storage.ts';
+import { DiskStorage } from '../../src/storage/records.ts';
 import type { Completion, DwcpError } from '../../src/util/errors.ts';
 
 interface Arm {
@@ -19,6 +21,18 @@ const ARMS: readonly Arm[] = [
     open: async (directory) => {
       const storage = await FileStorage.open(directory);
       return { storage, close: () => storage.close() };
+    },
+  },
+  {
+    name: 'files of a simulated disk',
+    open: async () => {
+      const world = new World({ seed: 1, plan: calmPlan, hosts: ['h'], clients: [] });
+      const [host] = world.hosts;
+      assert.ok(host);
+      // Simulated time goes on while the test waits.
+      const running = setInterval(() => world.run(world.nowUs + 10_000), 1);
+      const close = async (): Promise<void> => clearInterval(running);
+      return { storage: new DiskStorage(host.disk), close };
     },
   },
   {

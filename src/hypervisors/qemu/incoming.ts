@@ -75,6 +75,12 @@ export class QemuIncoming implements IncomingGuest {
   }
 
   discard(done: Completion<void>): void {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (waiting !== null) {
+      const error = new DwcpError('ERR_DWCP_CANCELLED', 'the incoming guest was discarded');
+      setImmediate(() => waiting(failed(error)));
+    }
     this.#close();
     this.#guest.kill(done);
   }

@@ -72,7 +72,9 @@ export class DurableRaftLog implements RaftLog {
     const { sequence } = this.#segment;
     this.#older.push({ sequence, lastIndex: this.#newestIndex });
     this.#newestIndex = this.#summary.last.index;
-    this.#segment.begin(this.#summary, done);
+    const named: Step = (next) => this.#segment.begin(this.#summary, next);
+    const { term, vote } = this.#vote;
+    steps([named, (next) => steps(this.#voteSteps({ term, vote }), next)], done);
   }
 
   write(write: RaftWrite, done: Completion<void>): void {
@@ -204,7 +206,10 @@ export class DurableRaftLog implements RaftLog {
         last = write.entries.at(-1) ?? last;
       }
     }
-    if (hardState !== null) work.push(...this.#voteSteps(hardState, records.length === 0));
+    const { term, vote } = hardState ?? this.#vote;
+    const isNew = term !== this.#vote.term || vote !== this.#vote.vote;
+    // Something is always asked of the disk: nothing completes inside the call that asked.
+    if (isNew || records.length === 0) work.push(...this.#voteSteps({ term, vote }));
     if (records.length === 0) return work;
     if (this.#segment.isFull) work.push((next) => this.beginSegment(next));
     const { lostEnd } = this.#summary;
@@ -228,11 +233,10 @@ export class DurableRaftLog implements RaftLog {
   }
 
   /** Both copies at once: they are in blocks that a disk writes one by one. */
-  #voteSteps({ term, vote }: HardState, isAll: boolean): readonly Step[] {
-    const before = this.#vote;
-    if (term === before.term && vote === before.vote && !isAll) return [];
-    const { damaged } = before;
-    const stored: StoredVote = { sequence: before.sequence + 1, term, vote, damaged };
+  #voteSteps({ term, vote }: Pick<HardState, 'term' | 'vote'>): readonly Step[] {
+    const { damaged, sequence } = this.#vote;
+    const newestSegment = this.#segment.sequence;
+    const stored = { sequence: sequence + 1, term, vote, newestSegment, damaged };
     this.#vote = stored;
     const bytes = writeVote(this.#identity, stored);
     const place = (next: Completion<void>): Completion<void> => {

@@ -60,7 +60,7 @@ function found(
 ): void {
   const { term, vote, commit } = founding.hardState;
   assert(founding.entries.length === 0 && term === 0, 'a log is founded empty');
-  const stored: StoredVote = { sequence: 1, term, vote, damaged: false };
+  const stored: StoredVote = { sequence: 1, term, vote, newestSegment: 0, damaged: false };
   const { snapshot } = founding;
   const last = { index: snapshot.index, term: snapshot.term };
   const summary = { last, commit, snapshot, compacted: null, lostEnd: null };

@@ -108,9 +108,12 @@ function segmentsAndVote(
   const hasState = files.some(({ name }) => name === STATE_FILE);
   const vote = hasState ? readVote(state, identity, STATE_FILE) : null;
   if (all.length === 0) {
-    const isFounding = !hasState || (vote !== null && vote.term === 0 && vote.vote === null);
-    if (isFounding) return null;
+    if (!hasState || vote?.newestSegment === 0) return null;
     throw corrupt(FOLDER, 0, 'a vote is here, and no segment of the log');
+  }
+  const newest = vote?.newestSegment ?? 0;
+  if (!all.some((sequence) => sequence >= newest)) {
+    throw corrupt(segmentFile(newest), 0, 'the newest segment is gone');
   }
   // A removal that did not last leaves old segments behind a gap.
   let first = all.length - 1;
@@ -195,7 +198,8 @@ function replay(segments: readonly Read[], stored: StoredVote | null): Omit<Reco
 function voteOf(stored: StoredVote | null, last: LogPosition): StoredVote {
   if (stored !== null && stored.term >= last.term) return stored;
   const sequence = (stored?.sequence ?? 0) + 1;
-  return { sequence, term: last.term, vote: null, damaged: true };
+  const newestSegment = stored?.newestSegment ?? 0;
+  return { sequence, term: last.term, vote: null, newestSegment, damaged: true };
 }
 
 /** The furthest place that the log may have reached; null when it is there again. */

@@ -17,6 +17,8 @@ export interface StoredVote {
   readonly sequence: number;
   readonly term: Term;
   readonly vote: ReplicaId | null;
+  /** This segment is there, or a newer one: a lost file must not look like a shorter log. */
+  readonly newestSegment: number;
   /** Both copies were damaged once: under this identity it is never voted again. */
   readonly damaged: boolean;
 }
@@ -27,6 +29,7 @@ export function writeVote(identity: RaftLogIdentity, stored: StoredVote): Uint8A
     to.u64(stored.sequence);
     to.u64(stored.term);
     to.u64(stored.vote ?? 0);
+    to.u64(stored.newestSegment);
     to.u8(stored.damaged ? 1 : 0);
   });
   const file = new Uint8Array(VOTE_FILE_BYTES);
@@ -58,9 +61,14 @@ function readCopy(
     const sequence = body.u64();
     const term = body.u64();
     const vote = body.u64();
+    const newestSegment = body.u64();
     const damaged = body.u8();
     if (!body.isDone || damaged > 1) return null;
-    return { sequence, term, vote: vote === 0 ? null : vote, damaged: damaged === 1 };
+    return {
+      ...{ sequence, term, newestSegment },
+      vote: vote === 0 ? null : vote,
+      damaged: damaged === 1,
+    };
   } catch (error) {
     if (error instanceof DwcpError && error.code === 'ERR_DWCP_CORRUPT') return null;
     throw error;

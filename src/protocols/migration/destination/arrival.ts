@@ -36,7 +36,8 @@ export function load(state: DestinationState): void {
 
 export function loaded(state: DestinationState, outcome: Outcome<void>): void {
   state.busy = null;
-  if (state.wantDiscard) return discardNow(state);
+  // A discard did not wait for it.
+  if (state.wantDiscard) return;
   if (state.phase !== 'loading') return;
   if (!outcome.ok) return fail(state, outcome.error);
   state.enter('loaded', 'ready to run, waiting for the fence of the source');

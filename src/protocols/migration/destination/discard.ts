@@ -35,10 +35,12 @@ export function beginDiscard(state: DestinationState, reason: string): void {
   state.wantDiscard = true;
   state.enter('discarding', reason);
   if (state.discard === 'done') return afterDiscard(state, { ok: true, value: undefined });
-  if (state.discard === 'none' && state.busy === null) discardNow(state);
+  // A load may wait for bytes that an aborted source never sends, so the discard does not wait for it.
+  const isFree = state.busy === null || state.busy === 'load';
+  if (state.discard === 'none' && isFree) discardNow(state);
 }
 
-/** Nothing runs in the hypervisor any more that the discard could cross. */
+/** Nothing runs in the hypervisor any more that the discard could not cross. */
 export function discardNow(state: DestinationState): void {
   state.discard = 'running';
   state.enter('discarding', state.reason);

@@ -1,0 +1,194 @@
+/**
+ * Whole agents on simulated hosts: the node, its links, streams and migrations as they ship, started by
+ * `spawnNode`, on the simulator's scheduler, clocks, connections, disks and guests.
+ */
+import { hash } from 'node:crypto';
+import { type SpawnedNode, spawnNode } from '../../src/actors/spawn-node.ts';
+import type { GuestKind, Hypervisor } from '../../src/ports/hypervisor.ts';
+import type { Random } from '../../src/ports/random.ts';
+import { openRaftLog } from '../../src/storage/raft-log/open.ts';
+import type { Completion } from '../../src/util/errors.ts';
+import { Ledger } from '../checkers/ledger.ts';
+import { GuestLog } from '../hypervisor/guest-log.ts';
+import type { GuestProcess } from '../hypervisor/guest-process.ts';
+import { type GuestWorld, HostGuests } from '../hypervisor/host-guests.ts';
+import { MemoryGuestModel, MemoryHypervisorModel } from '../hypervisor/memory-hypervisor.ts';
+import { QemuGuestModel, QemuHypervisorModel } from '../hypervisor/qemu-hypervisor.ts';
+import { QemuProcess } from '../hypervisor/qemu-process.ts';
+import { LocalSockets } from '../transport/bulk/local-socket.ts';
+import { simBulk } from '../transport/bulk.ts';
+import { simControl } from '../transport/control.ts';
+import { SimTcp } from '../transport/tcp.ts';
+import type { SimHost } from '../world/host.ts';
+import type { World } from '../world/world.ts';
+import { DiskStorage } from './disk-storage.ts';
+
+export interface AgentOptions {
+  readonly streams: number;
+  readonly windowBytes: number;
+  readonly chunkBytes: number;
+  /** What an agent writes to its log. */
+  readonly onLog: (
+    host: SimHost,
+    fields: Readonly<Record<string, unknown>>,
+    message: string,
+  ) => void;
+}
+
+/** Small, so that little memory takes many chunks, streams and acknowledgements. */
+const DEFAULT_OPTIONS: AgentOptions = {
+  streams: 2,
+  windowBytes: 96 * 1024,
+  chunkBytes: 16 * 1024,
+  onLog: () => {},
+};
+
+const CONTROL_PORT = 7_000;
+const BULK_PORT = 7_001;
+/** As a service manager would. */
+const START_AGAIN_US = 1_000_000;
+const OPERATION_US: readonly [number, number] = [700, 12_000];
+
+export class SimAgents {
+  readonly world: World;
+  readonly tcp: SimTcp;
+  readonly log: GuestLog = new GuestLog();
+  readonly ledger: Ledger = new Ledger();
+  /** Hosts whose agent was refused by its disk since it started. */
+  readonly hurt: Set<SimHost> = new Set();
+  readonly #options: AgentOptions;
+  readonly #guests = new Map<string, HostGuests>();
+  readonly #nodes = new Map<string, SpawnedNode>();
+  readonly #guestWorld: GuestWorld;
+
+  constructor(world: World, options: Partial<AgentOptions> = {}) {
+    this.world = world;
+    this.tcp = new SimTcp(world);
+    this.#options = { ...DEFAULT_OPTIONS, ...options };
+    const operationUs = new Map<string, number>();
+    this.#guestWorld = {
+      log: this.log,
+      nextInstance: 1,
+      operationUs: (vm) => {
+        const known = operationUs.get(vm);
+        const drawn = known ?? world.random(`guest/${vm}`).between(...OPERATION_US);
+        operationUs.set(vm, drawn);
+        return drawn;
+      },
+    };
+    for (const host of world.hosts) {
+      const guests = new HostGuests(host, this.#guestWorld, new LocalSockets(host));
+      this.#guests.set(host.name, guests);
+      host.whenCrashed(() => {
+        this.#nodes.delete(host.name);
+        this.hurt.delete(host);
+      });
+    }
+  }
+
+  guests(host: SimHost): HostGuests {
+    return this.#guests.get(host.name) as HostGuests;
+  }
+
+  /** Null while the agent is down or starting. */
+  node(host: SimHost): SpawnedNode | null {
+    return this.#nodes.get(host.name) ?? null;
+  }
+
+  /** Starts the agent of a host: at first, and after every end of it. */
+  boot(host: SimHost): void {
+    const { world } = this;
+    const guests = this.guests(host);
+    const { streams, windowBytes, chunkBytes, onLog } = this.#options;
+    const peers = world.hosts
+      .filter((other) => other !== host)
+      .map(({ name }) => ({ id: name, host: name, port: CONTROL_PORT }));
+    const hypervisors = new Map<GuestKind, Hypervisor>([
+      ['memory', new MemoryHypervisorModel(guests)],
+      ['qemu', new QemuHypervisorModel(guests)],
+    ]);
+    const { tcp, ledger: observer } = this;
+    const { sockets } = guests;
+    spawnNode(
+      host.actorHost(),
+      {
+        ...{ id: host.name, dataDir: `/${host.name}`, peers, streams, windowBytes, chunkBytes },
+        ...{ listen: { host: host.name, port: CONTROL_PORT }, bulkPort: BULK_PORT },
+        log: (fields, message) => onLog(host, fields, message),
+      },
+      {
+        random: randomOf(host),
+        storage: new DiskStorage(host.disk, () => this.hurt.add(host)),
+        control: simControl(tcp, host),
+        bulk: simBulk({ tcp, host, sockets, observer }),
+        hypervisors,
+        cpuUsedUs: () => 0,
+        openRaftLog: (identity, founding, done) =>
+          openRaftLog(host.disk, identity, founding, digest, done),
+        digest,
+        onHalt: () => this.restart(host),
+      },
+      (started) => {
+        if (started.ok) this.#nodes.set(host.name, started.value);
+        else this.#startAgain(host);
+      },
+    );
+  }
+
+  /** Ends the agent and starts it anew, as its service manager or an operator does. */
+  restart(host: SimHost): void {
+    if (host.up) host.crash();
+    const { world } = this;
+    world.schedule(world.nowUs + START_AGAIN_US, 'start again', host.name, null, () => {
+      if (host.up) return;
+      host.restart();
+      this.boot(host);
+    });
+  }
+
+  /** A VM that is new: its process is started, then given to the agent. */
+  launch(
+    host: SimHost,
+    spec: { readonly kind: GuestKind; readonly vm: string; readonly pageCount: number },
+  ): void {
+    const guests = this.guests(host);
+    const process = guests.start({ ...spec, epoch: 1 });
+    process.fill();
+    process.setRunning(true);
+    const guest =
+      process instanceof QemuProcess
+        ? new QemuGuestModel(guests, process)
+        : new MemoryGuestModel(guests, process);
+    const done: Completion<string> = (outcome) => {
+      if (outcome.ok) return;
+      this.log.vm(spec.vm).lostBecause = `it was not taken: ${outcome.error.message}`;
+      process.kill();
+    };
+    this.node(host)?.actor.tell({ type: 'adopt', guest, epoch: 1, done });
+  }
+
+  /** Every process of a VM that lives, wherever. */
+  processesOf(vm: string): GuestProcess[] {
+    return [...this.#guests.values()].flatMap(({ processes }) =>
+      [...processes.values()].filter((process) => process.vm === vm && process.isAlive),
+    );
+  }
+
+  /** It could not start, said why and exited. */
+  #startAgain(host: SimHost): void {
+    this.world.sometimes('an agent could not start');
+    this.restart(host);
+  }
+}
+
+function digest(data: Uint8Array): string {
+  return hash('sha256', data, 'hex');
+}
+
+function randomOf(host: SimHost): Random {
+  const bytes = host.random('bytes');
+  return {
+    stream: (label) => host.random(label),
+    bytes: (count) => Uint8Array.from({ length: count }, () => bytes.below(256)),
+  };
+}

@@ -1,0 +1,71 @@
+/**
+ * Every page is delivered exactly as its last version: nothing older lands over something newer, nothing
+ * counts as acknowledged that did not land, and a round that is done has delivered all it read.
+ */
+import type { ChunkName } from '../transport/bulk/frame.ts';
+import type { TransferObserver } from '../transport/bulk/transfers.ts';
+
+interface Transfer {
+  /** The newest sequence in which each page was read. */
+  readonly built: Map<number, number>;
+  readonly pagesOf: Map<number, readonly number[]>;
+  readonly landed: Map<number, number>;
+}
+
+/** Transfers that ended long ago are forgotten. */
+const TRANSFERS_MAX = 64;
+
+export class Ledger implements TransferObserver {
+  /** The first finding; null while all is well. */
+  finding: string | null = null;
+  readonly #transfers = new Map<string, Transfer>();
+
+  built(name: ChunkName, seq: number, pages: readonly number[]): void {
+    const transfer = this.#of(name);
+    transfer.pagesOf.set(seq, pages);
+    for (const page of pages) transfer.built.set(page, seq);
+  }
+
+  landed(name: ChunkName, seq: number, page: number): void {
+    const { landed } = this.#of(name);
+    const before = landed.get(page) ?? 0;
+    if (before >= seq)
+      this.#found(name, `page ${page} of chunk ${seq} landed over chunk ${before}`);
+    landed.set(page, seq);
+  }
+
+  released(name: ChunkName, seq: number): void {
+    const { pagesOf, landed } = this.#of(name);
+    const missing = (pagesOf.get(seq) ?? []).find((page) => (landed.get(page) ?? 0) < seq);
+    pagesOf.delete(seq);
+    if (missing === undefined) return;
+    this.#found(name, `chunk ${seq} was acknowledged and its page ${missing} did not land`);
+  }
+
+  batchAcked(name: ChunkName): void {
+    const { built, landed } = this.#of(name);
+    for (const [page, seq] of built) {
+      if (landed.get(page) === seq) continue;
+      const found = `page ${page} landed as of chunk ${landed.get(page) ?? 'none'}`;
+      return this.#found(name, `${found}, its last version is in chunk ${seq}`);
+    }
+  }
+
+  #of({ transferId, epoch }: ChunkName): Transfer {
+    const key = `${transferId}/${epoch}`;
+    let transfer = this.#transfers.get(key);
+    if (transfer === undefined) {
+      transfer = { built: new Map(), pagesOf: new Map(), landed: new Map() };
+      this.#transfers.set(key, transfer);
+      const [oldest] = this.#transfers.keys();
+      if (this.#transfers.size > TRANSFERS_MAX && oldest !== undefined) {
+        this.#transfers.delete(oldest);
+      }
+    }
+    return transfer;
+  }
+
+  #found({ transferId, epoch }: ChunkName, what: string): void {
+    this.finding ??= `transfer ${transferId}, epoch ${epoch}: ${what}`;
+  }
+}

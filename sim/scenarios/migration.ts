@@ -1,0 +1,299 @@
+/** Depth `migration`: whole agents, two VMs that are moved around by operators, faults of every model. */
+import type { MigrationReceipt } from '../../src/node.ts';
+import type { GuestKind } from '../../src/ports/hypervisor.ts';
+import type { Outcome } from '../../src/util/errors.ts';
+import { type AgentOptions, SimAgents } from '../agents/agents.ts';
+import { checkers } from '../checkers/checkers.ts';
+import { GuestWrites } from '../checkers/guest-writes.ts';
+import { OneRunner } from '../checkers/one-runner.ts';
+import { lostVms, type SettledView, unsettled } from '../checkers/settled.ts';
+import type { ClientCall } from '../world/clients.ts';
+import type { LabelledStream } from '../world/decisions.ts';
+import { agentFaultKinds, type Fault } from '../world/fault-plan.ts';
+import type { SimHost } from '../world/host.ts';
+import type { Run, Scenario } from '../world/scenario.ts';
+import type { Checker } from '../world/violation.ts';
+import type { World } from '../world/world.ts';
+
+const SLOTS: readonly {
+  readonly name: string;
+  readonly kind: GuestKind;
+  readonly pages: number;
+}[] = [
+  { name: 'vm-m', kind: 'memory', pages: 64 },
+  { name: 'vm-q', kind: 'qemu', pages: 64 },
+];
+const LAUNCH_AT_US = 300_000;
+const RESTART_AFTER_US = 500_000;
+const SETTLED_FOR_US = 2_000_000;
+/** After healing whoever still moves a VM must have come to an end by then. */
+const MOVES_END_US = 8_000_000;
+
+export interface MigrationInput {
+  readonly op: 'migrate' | 'cancel' | 'look' | 'limit' | 'stop';
+  readonly slot: number;
+  readonly to: number;
+  readonly verify: 'after' | 'strict' | 'off';
+  readonly maxDowntimeMs: number;
+}
+
+/** What is left of a scenario between its hooks: one per world. */
+class MigrationRun {
+  readonly agents: SimAgents;
+  readonly oneRunner: OneRunner;
+  readonly guestWrites: GuestWrites;
+  /** The names of the VMs of now, by slot. */
+  readonly vms: string[] = SLOTS.map(({ name }) => name);
+  readonly #world: World;
+  #generation = 1;
+  #settledSinceUs: number | null = null;
+  #healedUs: number | null = null;
+  #isLaunched = false;
+
+  constructor(world: World, options: Partial<AgentOptions>) {
+    this.#world = world;
+    this.agents = new SimAgents(world, options);
+    this.oneRunner = new OneRunner(this.agents.log);
+    this.guestWrites = new GuestWrites(this.agents.log);
+    world.faultHandlers.set('reset', (fault) => this.#reset(fault));
+    world.faultHandlers.set('guest-kill', (fault) => this.#killGuest(fault));
+  }
+
+  boot(host: SimHost): void {
+    this.agents.boot(host);
+    if (this.#isLaunched) return;
+    this.#isLaunched = true;
+    const { world } = host;
+    world.schedule(world.nowUs + LAUNCH_AT_US, 'launch', 'operator', null, () => {
+      for (const slot of SLOTS.keys()) this.#launch(slot, world.hostAt(slot));
+    });
+  }
+
+  view(): SettledView {
+    return {
+      log: this.agents.log,
+      copies: (vm) => this.agents.processesOf(vm),
+      isManaged: (host, vm) => {
+        const node = this.agents.node(this.#world.hostNamed(host));
+        const status = node?.view.guests.get(vm);
+        return status?.state === 'running' && status.migrationId === null;
+      },
+    };
+  }
+
+  /** Every VM in its one place, for a while. */
+  progressed(): boolean {
+    const { nowUs } = this.#world;
+    if (this.#healedUs === null) this.#healed();
+    if (unsettled(this.view()) !== null) {
+      this.#settledSinceUs = null;
+      return false;
+    }
+    this.#settledSinceUs ??= nowUs;
+    return nowUs - this.#settledSinceUs >= SETTLED_FOR_US;
+  }
+
+  /** An agent whose disk failed is started again, as its errors ask for. */
+  #healed(): void {
+    const { nowUs } = this.#world;
+    this.#healedUs = nowUs;
+    this.#world.schedule(nowUs + RESTART_AFTER_US, 'restart', 'operator', null, () => {
+      for (const host of this.#world.hosts) {
+        if (this.agents.hurt.has(host)) this.agents.restart(host);
+      }
+    });
+  }
+
+  get mayBegin(): boolean {
+    return this.#healedUs === null || this.#world.nowUs - this.#healedUs < MOVES_END_US;
+  }
+
+  // ---- what operators ask -------------------------------------------------------------------------
+
+  perform(input: MigrationInput, id: number, done: (output: unknown) => void): void {
+    const vm = this.vms[input.slot] as string;
+    const host = this.#hostOf(vm);
+    const node = host === null ? null : this.agents.node(host);
+    if (host === null || node === null) {
+      if (this.#isGone(vm) && this.mayBegin) this.#replace(input.slot, input.to);
+      return done('nobody has it');
+    }
+    const answer = (outcome: Outcome<unknown>): void =>
+      done(outcome.ok ? 'ok' : outcome.error.code);
+    const { migrationId } = node.view.guests.get(vm) ?? { migrationId: null };
+    switch (input.op) {
+      case 'migrate': {
+        const to = this.#world.hostAt(input.to).name;
+        if (to === host.name || !this.mayBegin) return done('skipped');
+        const transferId = id;
+        const { maxDowntimeMs } = input;
+        const verify = input.verify === 'after' && vm.startsWith('vm-q') ? 'strict' : input.verify;
+        node.actor.tell({
+          ...{ type: 'migrate', guestName: vm, migrationId: `m${id}`, transferId },
+          options: { to, verify, maxDowntimeMs },
+          done: (outcome: Outcome<MigrationReceipt>) => {
+            this.#moved(outcome);
+            answer(outcome);
+          },
+        });
+        return;
+      }
+      case 'cancel':
+        if (migrationId === null) return done('nothing to cancel');
+        node.actor.tell({ type: 'cancel', migrationId, done: answer });
+        return;
+      case 'limit':
+        if (migrationId === null) return done('nothing to limit');
+        node.actor.tell({
+          ...{ type: 'setMigrationBandwidth', migrationId },
+          ...{ bytesPerSec: 1_000_000 * (input.to + 1), done: answer },
+        });
+        return;
+      case 'stop':
+        this.#end(vm, 'its guest ended');
+        return done('ended');
+      case 'look':
+        return done(node.view.guests.get(vm)?.state ?? 'unknown');
+    }
+  }
+
+  #moved(outcome: Outcome<MigrationReceipt>): void {
+    this.#world.sometimes('a migration committed', outcome.ok);
+    this.#world.sometimes('memory was compared', outcome.ok && outcome.value.verified === true);
+    if (outcome.ok && outcome.value.differentPages > 0) {
+      this.#world.violate('verification', `${outcome.value.guest} was moved and differs`);
+    }
+    const code = outcome.ok ? null : outcome.error.code;
+    this.#world.sometimes('a migration was cancelled', code === 'ERR_DWCP_CANCELLED');
+    this.#world.sometimes('a migration lost its peer', code === 'ERR_DWCP_PEER_UNREACHABLE');
+  }
+
+  #hostOf(vm: string): SimHost | null {
+    const { hosts } = this.#world;
+    return hosts.find((host) => this.agents.node(host)?.view.guests.has(vm) === true) ?? null;
+  }
+
+  /** No process of it is left, and nobody thinks there is. */
+  #isGone(vm: string): boolean {
+    return this.agents.processesOf(vm).length === 0 && this.agents.log.vms.has(vm);
+  }
+
+  #launch(slot: number, host: SimHost): void {
+    const { kind, pages: pageCount } = SLOTS[slot] as (typeof SLOTS)[number];
+    if (this.agents.node(host) === null) return;
+    this.agents.launch(host, { kind, vm: this.vms[slot] as string, pageCount });
+  }
+
+  #replace(slot: number, to: number): void {
+    const { name } = SLOTS[slot] as (typeof SLOTS)[number];
+    const host = this.#world.hostAt(to);
+    if (this.agents.node(host) === null) return;
+    this.vms[slot] = `${name}.${this.#generation}`;
+    this.#generation += 1;
+    this.#launch(slot, host);
+  }
+
+  #end(vm: string, why: string): void {
+    for (const process of this.agents.processesOf(vm)) {
+      if (!process.isExecuting) continue;
+      this.agents.log.vm(vm).lostBecause = why;
+      process.kill();
+    }
+  }
+
+  // ---- faults -------------------------------------------------------------------------------------
+
+  #reset(fault: Fault): boolean {
+    if (fault.kind !== 'reset') return false;
+    const from = this.#world.hostAt(fault.from);
+    const to = this.#world.hostAt(fault.to);
+    if (from === to) return false;
+    const told = { both: [from, to], from: [from], to: [to] }[fault.told];
+    this.agents.tcp.reset(from, to, told);
+    return true;
+  }
+
+  #killGuest(fault: Fault): boolean {
+    if (fault.kind !== 'guest-kill') return false;
+    const host = this.#world.hostAt(fault.host);
+    const alive = [...this.agents.guests(host).processes.values()].filter(({ isAlive }) => isAlive);
+    if (alive.length === 0) return false;
+    const process = alive[host.random('guest-kill').below(alive.length)];
+    if (process === undefined) return false;
+    const history = this.agents.log.vm(process.vm);
+    if (process.instance >= (history.last?.instance ?? 0)) {
+      history.lostBecause = `a fault killed its process on ${host.name}`;
+    }
+    process.kill();
+    return true;
+  }
+}
+
+export function migrationScenario(
+  change: Partial<AgentOptions> & { readonly name?: string } = {},
+): Scenario<MigrationInput> {
+  const runs = new WeakMap<World, MigrationRun>();
+  const runOf = (world: World): MigrationRun => {
+    const known = runs.get(world);
+    if (known !== undefined) return known;
+    const run = new MigrationRun(world, change);
+    runs.set(world, run);
+    return run;
+  };
+  const rule = (
+    name: string,
+    look: (run: MigrationRun) => string | null,
+  ): Checker<Run<MigrationInput>> => checkers.invariant(name, ({ world }) => look(runOf(world)));
+  return {
+    name: change.name ?? 'migration',
+    describe:
+      'whole agents: links, streams, guests of both kinds moved around, and who may run them',
+    hosts: 3,
+    boot: (host) => runOf(host.world).boot(host),
+    clients: {
+      next: nextInput,
+      perform: (node: SimHost, { id, input }: ClientCall<MigrationInput>, done) => {
+        runOf(node.world).perform(input, id, done);
+      },
+    },
+    workload: { clients: 3, timeoutUs: 4_000_000 },
+    faults: agentFaultKinds,
+    faultyHostsMax: 3,
+    checkers: [
+      rule('one-runner', (run) => run.oneRunner.look()?.message ?? null),
+      rule('guest-writes', (run) => run.guestWrites.look()?.message ?? null),
+      rule('ledger', (run) => run.agents.ledger.finding),
+      checkers.ownership(({ world }) => runOf(world).agents.log.intervals),
+    ],
+    progressed: ({ world }) => runOf(world).progressed(),
+    unrecoverable: ({ world }) => {
+      const view = runOf(world).view();
+      const stuck = unsettled(view);
+      if (stuck !== null) world.violate('progress', `stuck: ${stuck}`);
+      return stuck === null ? lostVms(view).join('; ') : null;
+    },
+    finalState: ({ world }) => runOf(world).agents.log.intervals,
+    probes: ['a migration committed', 'a migration was cancelled', 'memory was compared'],
+  };
+}
+
+function nextInput(random: LabelledStream): MigrationInput {
+  const draw = random.below(100);
+  const op =
+    draw < 30
+      ? 'migrate'
+      : draw < 36
+        ? 'cancel'
+        : draw < 40
+          ? 'limit'
+          : draw < 41
+            ? 'stop'
+            : 'look';
+  return {
+    op,
+    slot: random.below(SLOTS.length),
+    to: random.below(3),
+    verify: (['after', 'strict', 'off'] as const)[random.below(3)] ?? 'off',
+    maxDowntimeMs: [20, 100, 300][random.below(3)] ?? 300,
+  };
+}

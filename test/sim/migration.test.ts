@@ -1,0 +1,105 @@
+/** Depth `migration`: clean seeds pass, and every checker catches what was planted for it. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HostGuests } from '../../sim/hypervisor/host-guests.ts';
+import { SimMemory } from '../../sim/hypervisor/memory.ts';
+import { MemoryGuestModel } from '../../sim/hypervisor/memory-hypervisor.ts';
+import { checkDeterminism, simulate } from '../../sim/index.ts';
+import { migrationScenario } from '../../sim/scenarios/migration.ts';
+import { PageReceiving } from '../../sim/transport/bulk/transfers.ts';
+
+const small = { timing: { chaosUs: 20_000_000 }, workload: { operations: 400 } };
+const SEEDS = 30;
+
+test('clean seeds with every fault of the depth find nothing, and VMs were moved', () => {
+  let moved = 0;
+  for (const seed of [1, 2, 3, 4]) {
+    const { violation, sometimes } = simulate(migrationScenario(), { seed, ...small });
+    assert.equal(violation, null);
+    moved += sometimes['a migration committed'] ?? 0;
+  }
+  assert.ok(moved > 20, `${moved} moves`);
+});
+
+test('a seed is the same run twice', () => {
+  const { equal, difference } = checkDeterminism(migrationScenario(), { seed: 5, ...small });
+  assert.ok(equal, JSON.stringify(difference));
+});
+
+/** Plants a bug for as long as it takes to be found. */
+function assertCaught<T extends object, K extends keyof T>(
+  checker: string,
+  owner: T,
+  method: K,
+  make: (original: T[K]) => T[K],
+): void {
+  const original = owner[method];
+  const others = new Set<string>();
+  owner[method] = make(original);
+  try {
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
+      const { violation } = simulate(migrationScenario(), { seed, ...small });
+      if (violation?.checker === checker) return;
+      if (violation !== null) others.add(violation.checker);
+    }
+  } finally {
+    owner[method] = original;
+  }
+  assert.fail(`${checker} found nothing in ${SEEDS} seeds; others: ${[...others].join(', ')}`);
+}
+
+test('a source that resumes on a time-out is caught: it runs beside its destination', () => {
+  assertCaught('one-runner', HostGuests.prototype, 'freeze', (freeze) => {
+    return function (this: HostGuests, process, done) {
+      freeze.call(this, process, done);
+      const { world } = this.host;
+      world.schedule(world.nowUs + 1_000_000, 'planted', this.host.name, null, () => {
+        if (!process.isAlive || !process.isFrozen) return;
+        process.thaw();
+        process.setRunning(true);
+      });
+    };
+  });
+});
+
+test('a dirty page that a scan forgets is caught at the switch', () => {
+  assertCaught('guest-writes', SimMemory.prototype, 'scan', (scan) => {
+    return function (this: SimMemory, into) {
+      scan.call(this, into);
+      if (into.size() > 1 && into.size() < this.pageCount) into.pages.delete(into.sorted()[1] ?? 0);
+    };
+  });
+});
+
+test('a chunk that lands over newer content is caught by the ledger', () => {
+  assertCaught('ledger', PageReceiving.prototype, 'take', (take) => {
+    return function (this: PageReceiving, chunk, frameBytes) {
+      const taken = take.call(this, chunk, frameBytes);
+      if (chunk.type === 'pages' && taken === 'landed') {
+        for (const [index, page] of chunk.pages.entries()) {
+          this.land(chunk.seq, page, chunk.page(index));
+        }
+      }
+      return taken;
+    };
+  });
+});
+
+test('a page that is acknowledged and never landed is caught by the ledger', () => {
+  let pages = 0;
+  assertCaught('ledger', PageReceiving.prototype, 'land', (land) => {
+    return function (this: PageReceiving, seq, page, bytes) {
+      pages += 1;
+      if (pages % 50 !== 0) land.call(this, seq, page, bytes);
+    };
+  });
+});
+
+test('a guest that nobody wakes up is stuck, not lost', () => {
+  assertCaught('progress', MemoryGuestModel.prototype, 'unfence', () => {
+    return function (this: MemoryGuestModel, done) {
+      this.process.thaw();
+      this.guests.answer(done, () => ({ ok: true, value: undefined }));
+    };
+  });
+});
