@@ -21,18 +21,35 @@ export interface PlacedOperation<I, O> {
 /** Calls come before returns of the same instant, so that operations which touch overlap. */
 export function placed<I, O>(ops: readonly Operation<I, O>[]): PlacedOperation<I, O>[] {
   const all = ops.map((op, id) => ({
-    ...{ id, op, callAt: 0, returnAt: Number.POSITIVE_INFINITY },
+    id,
+    op,
+    callAt: 0,
+    returnAt: Number.POSITIVE_INFINITY,
     inputKey: op.returnUs === null ? JSON.stringify(op.input) : '',
   }));
-  const instants = all.flatMap((each) => {
-    const call = { us: each.op.callUs, isReturn: 0, each };
-    const { returnUs } = each.op;
-    return returnUs === null ? [call] : [call, { us: returnUs, isReturn: 1, each }];
-  });
-  instants.sort((a, b) => a.us - b.us || a.isReturn - b.isReturn || a.each.id - b.each.id);
-  for (const [position, { isReturn, each }] of instants.entries()) {
-    if (isReturn === 1) each.returnAt = position;
-    else each.callAt = position;
+  const calls = all.toSorted((a, b) => a.op.callUs - b.op.callUs);
+  const returns = all
+    .filter(({ op }) => op.returnUs !== null)
+    .sort((a, b) => returnUsOf(a) - returnUsOf(b));
+  let position = 0;
+  let returned = 0;
+  const returnBefore = (us: number): void => {
+    for (; returned < returns.length; returned += 1) {
+      const next = returns[returned] as (typeof all)[number];
+      if (returnUsOf(next) >= us) return;
+      next.returnAt = position;
+      position += 1;
+    }
+  };
+  for (const call of calls) {
+    returnBefore(call.op.callUs);
+    call.callAt = position;
+    position += 1;
   }
+  returnBefore(Number.POSITIVE_INFINITY);
   return all;
+}
+
+function returnUsOf({ op }: { readonly op: Operation }): number {
+  return op.returnUs as number;
 }

@@ -31,9 +31,9 @@ export function checkRegister<S, I, O>(
   model: Model<S, I, O>,
   ops: readonly Operation<I, O>[],
 ): 'linearizable' | Stuck | null {
-  const clusters = new Map<string, Cluster>();
+  const clusters = new Map<string | number, Cluster>();
   const reads: PlacedOperation<I, O>[] = [];
-  const initialKey = keyOf(model.initial());
+  const initialKey = mapKeyOf(model.initial());
   const initial = { client: 'initial state', callUs: 0, returnUs: 0, input: null, output: null };
   const before = { at: -1, op: initial };
   clusters.set(initialKey, { firstReturn: before, lastCall: before, writtenAt: -1 });
@@ -44,14 +44,14 @@ export function checkRegister<S, I, O>(
       if (each.op.returnUs !== null) reads.push(each);
       continue;
     }
-    const key = keyOf(register.value);
+    const key = mapKeyOf(register.value);
     if (clusters.has(key)) return null;
     const { op, callAt, returnAt } = each;
     const cluster = { firstReturn: { at: returnAt, op }, lastCall: { at: callAt, op } };
     clusters.set(key, { ...cluster, writtenAt: callAt });
   }
   for (const { op, callAt, returnAt } of reads) {
-    const cluster = clusters.get(keyOf(op.output));
+    const cluster = clusters.get(mapKeyOf(op.output));
     if (cluster === undefined || returnAt < cluster.writtenAt) {
       return { operation: op, longestOrder: [] };
     }
@@ -59,6 +59,11 @@ export function checkRegister<S, I, O>(
     if (callAt > cluster.lastCall.at) cluster.lastCall = { at: callAt, op };
   }
   return findConflict([...clusters.values()]) ?? 'linearizable';
+}
+
+/** Numbers, which most values are, need no text. */
+function mapKeyOf(value: unknown): string | number {
+  return typeof value === 'number' ? value : keyOf(value);
 }
 
 function findConflict(clusters: readonly Cluster[]): Stuck | null {

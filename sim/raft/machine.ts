@@ -9,7 +9,7 @@ export interface KvCommand {
 }
 
 export interface Done {
-  readonly command: KvCommand;
+  readonly command: NamedCommand;
   readonly output: unknown;
   /** Not answered from the session's memory. */
   readonly isFirst: boolean;
@@ -79,16 +79,25 @@ function sorted<T>(map: ReadonlyMap<string, T>): [string, T][] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
+interface NamedCommand extends KvCommand {
+  /** Session and id. */
+  readonly name: string;
+}
+
 /** Replicas share the bytes of a command, so that nobody has to read what is known. */
-type CommandBytes = Uint8Array & { command?: KvCommand };
+type CommandBytes = Uint8Array & { command?: NamedCommand };
 
 export function encodeCommand(command: KvCommand): Uint8Array {
   const data: CommandBytes = Buffer.from(JSON.stringify(command));
-  data.command = command;
+  data.command = named(command);
   return data;
 }
 
-function commandOf(data: CommandBytes): KvCommand {
-  data.command ??= JSON.parse(new TextDecoder().decode(data)) as KvCommand;
+function commandOf(data: CommandBytes): NamedCommand {
+  data.command ??= named(JSON.parse(new TextDecoder().decode(data)) as KvCommand);
   return data.command;
+}
+
+function named({ session, id, input }: KvCommand): NamedCommand {
+  return { session, id, input, name: `${session}/${id}` };
 }

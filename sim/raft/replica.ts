@@ -31,7 +31,9 @@ export class RaftReplica implements Replica {
   readonly store: RaftStore;
   readonly #host: SimHost;
   readonly #cluster: RaftCluster;
-  readonly #written = new Map<number, number>();
+  /** Terms of what it wrote, from the index at `#writtenFrom` on. */
+  #written: number[];
+  #writtenFrom: number;
   readonly #timers = new Map<TimerId, Timer>();
   /** Who waits for the entry at an index, and in which term it was proposed. */
   readonly #waiting = new Map<number, { readonly term: number; readonly requestId: number }>();
@@ -58,8 +60,8 @@ export class RaftReplica implements Replica {
     const restored = store.restored();
     const base = restored.compacted ?? restored.snapshot;
     this.firstIndex = base.index + 1;
-    this.#written.set(base.index, base.term);
-    for (const { index, term } of restored.entries) this.#written.set(index, term);
+    this.#writtenFrom = base.index;
+    this.#written = [base.term, ...restored.entries.map(({ term }) => term)];
     this.#machine = this.#load(restored.snapshot);
     const { timing, limits } = cluster;
     const random = host.random('raft');
@@ -73,7 +75,7 @@ export class RaftReplica implements Replica {
   }
 
   termAt(index: number): number | null {
-    return this.#written.get(index) ?? null;
+    return this.#written[index - this.#writtenFrom] ?? null;
   }
 
   get(key: string): unknown {
@@ -192,18 +194,19 @@ export class RaftReplica implements Replica {
   #write(entries: readonly Entry[], snapshot: Snapshot | null): void {
     if (snapshot !== null) {
       this.#host.world.sometimes('a snapshot was installed');
-      this.#written.clear();
-      this.#written.set(snapshot.index, snapshot.term);
+      this.#written = [snapshot.term];
+      this.#writtenFrom = snapshot.index;
       this.firstIndex = snapshot.index + 1;
     }
+    const written = this.#written;
     for (const entry of entries) {
-      const previousTerm = this.#written.get(entry.index - 1) ?? 0;
-      this.#cluster.watch.tell('wrote', this, entry, previousTerm);
-      this.#written.set(entry.index, entry.term);
+      const at = entry.index - this.#writtenFrom;
+      assert(at > 0 && at <= written.length, 'entries are written without a gap');
+      this.#cluster.watch.tell('wrote', this, entry, written[at - 1] ?? 0);
+      // What came after it is gone.
+      if (at < written.length) written.length = at;
+      written.push(entry.term);
     }
-    const last = entries.at(-1)?.index;
-    if (last === undefined) return;
-    for (let index = last + 1; this.#written.delete(index); index += 1);
   }
 
   /** One sync at a time takes all that was asked for when it began. */
@@ -266,9 +269,7 @@ export class RaftReplica implements Replica {
     watch.tell('applied', this, entry);
     if (this.leads) this.#cluster.countedBy(this, entry);
     const done = this.#machine.apply(entry);
-    if (done?.isFirst === true && watch.cares('did')) {
-      watch.tell('did', this, entry.index, `${done.command.session}/${done.command.id}`);
-    }
+    if (done?.isFirst === true) watch.tell('did', this, entry.index, done.command.name);
     const waiting = this.#waiting.get(entry.index);
     this.#waiting.delete(entry.index);
     if (waiting !== undefined) {

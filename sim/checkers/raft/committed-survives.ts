@@ -6,7 +6,8 @@ export function committedSurvives(): RaftChecker {
     name: 'committed-survives',
     counted: ({ leader, entry, configuration, isDurableOn }) => {
       for (const half of [configuration.voters, configuration.votersOutgoing]) {
-        const count = [...half].filter(isDurableOn).length;
+        let count = 0;
+        for (const id of half) if (isDurableOn(id)) count += 1;
         if (half.size === 0 || count * 2 > half.size) continue;
         return `${leader.id} counted ${entry.index}, durable on ${count} of ${half.size}`;
       }
