@@ -89,8 +89,8 @@ export interface DwcpNode extends AsyncDisposable {
   migrate(guestName: string, options: MigrateOptions): MigrationSession;
   migrations(): readonly MigrationStatus[];
   cancel(migrationId: string): Promise<void>;
-  /** Operator's word that the other host is dead or fenced: settles an unknown outcome here. */
-  claim(guestName: string, operator: string): Promise<void>;
+  /** Operator's word that the guest's owner is dead or fenced: in the log, this host owns it then. */
+  claim(guestName: string, operator: string): Promise<ClaimReceipt>;
   /** One bucket per link, for every migration on it; 0 is unlimited. */
   setMaxBandwidth(peer: string, bytesPerSec: number): void;
   /**
@@ -168,6 +168,13 @@ export interface VmOwner {
   readonly epoch: number;
   /** Where it is on its way to; null while nobody moves it. */
   readonly movingTo: string | null;
+}
+
+export interface ClaimReceipt {
+  readonly guest: string;
+  readonly epoch: number;
+  /** A frozen copy was here and runs again. False: this host owns a guest that it must start anew. */
+  readonly resumed: boolean;
 }
 
 export interface GuestStatus {

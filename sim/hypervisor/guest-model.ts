@@ -8,6 +8,15 @@ export type CopyState = 'absent' | 'running' | 'stopped' | 'killed';
 export class GuestModel {
   readonly copies: Record<HostName, CopyState> = { source: 'running', destination: 'absent' };
   readonly violations: string[] = [];
+  /** An operator gave it to a third host, where it was started anew: neither copy may run again. */
+  runsElsewhere = false;
+  /** Its copy ran at the destination at some time. */
+  ranAtDestination = false;
+
+  /** The host lost its power, or its operator froze what ran there: nothing does any more. */
+  powerOff(host: HostName): void {
+    if (this.copies[host] === 'running') this.copies[host] = 'killed';
+  }
 
   set(host: HostName, state: CopyState): void {
     if (this.copies[host] === 'killed') {
@@ -15,11 +24,16 @@ export class GuestModel {
       return;
     }
     this.copies[host] = state;
+    if (host === 'destination' && state === 'running') this.ranAtDestination = true;
     if (this.copies.source === 'running' && this.copies.destination === 'running') {
       this.violations.push('the guest runs on both hosts');
     }
-    if (this.copies.source === 'killed' && this.copies.destination !== 'running') {
-      this.violations.push('the source was killed and the guest runs nowhere');
+    if (this.runsElsewhere && state === 'running') {
+      this.violations.push(`the guest runs on both hosts, on ${host} and on a third`);
+    }
+    const isReleased = host === 'source' && state === 'killed';
+    if (isReleased && !this.ranAtDestination && !this.runsElsewhere) {
+      this.violations.push('the source was killed and the guest never ran elsewhere');
     }
   }
 

@@ -1,7 +1,8 @@
 /**
- * Two hosts, one migration, both real machines, and a script of choices that decides everything
- * else: which pending thing happens next, when the link breaks, who crashes, when the operator acts.
- * Records survive crashes, copies of the guest survive their agents, nothing else does.
+ * Two hosts of a group, one migration, both real machines, the real ownership machine, and a script of
+ * choices that decides everything else: which pending thing happens next, when the link breaks, who
+ * crashes, when the group has no majority, when the operator acts. Records and the log survive crashes,
+ * copies of the guest survive their agents, nothing else does.
  */
 import { PAGE_DIGEST_BYTES } from '../../src/ports/memory.ts';
 import {
@@ -15,25 +16,37 @@ import {
   SourceMachine,
 } from '../../src/protocols/migration/source.ts';
 import type {
-  ClaimRecord,
-  DecisionRecord,
-  FenceRecord,
+  ArrivalRecord,
   MigrationMessage,
   MigrationRecord,
   MigrationTerms,
   VerifyMode,
 } from '../../src/protocols/migration/types.ts';
+import type { OwnershipCommand, VmOwnership } from '../../src/protocols/ownership/types.ts';
 import { DwcpError, failed, type Outcome, succeeded } from '../../src/util/errors.ts';
 import { GuestModel, type HostName } from './guest-model.ts';
+import { OwnershipLog } from './ownership-log.ts';
 
 export interface WorldOptions {
   readonly verify: VerifyMode;
   readonly pageCount: number;
-  /** Lets a test plant a bug between a machine and the world. */
+  /** Let a test plant a bug between a machine and the world. */
   readonly tamper?: (effect: SourceEffect, world: MigrationWorld) => readonly SourceEffect[];
+  readonly tamperInput?: (input: SourceInput) => SourceInput;
+  readonly tamperDestination?: (effect: DestinationEffect) => readonly DestinationEffect[];
 }
 
-export type Fault = 'linkDown' | 'crashSource' | 'crashDestination' | 'cancel' | 'timer' | 'claim';
+export const FAULTS = [
+  'linkDown',
+  'crashSource',
+  'crashDestination',
+  'cancel',
+  'timer',
+  'noQuorum',
+  'quorum',
+] as const;
+
+export type Fault = (typeof FAULTS)[number] | 'claim' | 'claimElsewhere';
 
 interface Pending {
   readonly what: string;
@@ -43,6 +56,15 @@ interface Pending {
 }
 
 const REFERENCE = { kind: 'memory', name: 'vm', pid: 1, startTicks: 1, socketPath: '/x' } as const;
+const ABORT = {
+  type: 'abort',
+  vm: 'vm',
+  epoch: 1,
+  migrationId: 'm1',
+  host: 'a',
+  reason: 'no session moves it',
+} as const;
+const GONE = new DwcpError('ERR_DWCP_GUEST_FAILED', 'its process is gone');
 const LINK_LOST = new DwcpError('ERR_DWCP_PEER_UNREACHABLE', 'the link was lost');
 
 export class MigrationWorld {
@@ -55,8 +77,12 @@ export class MigrationWorld {
   readonly terms: MigrationTerms;
   source: SourceMachine;
   destination: DestinationMachine | null = null;
+  readonly log: OwnershipLog;
   wasClaimed = false;
+  /** Null while its session runs; a restarted agent without a fence has none. */
   settledBy: string | null = null;
+  #hasQuorum = true;
+  #destinationIsOff = false;
   fencedWasSent = false;
   #linkUp = true;
   #pending: Pending[] = [];
@@ -80,7 +106,13 @@ export class MigrationWorld {
       maxDowntimeMs: 300,
       verify: options.verify,
     };
-    this.source = this.#newSource(null);
+    this.log = new OwnershipLog(
+      (lane, what, run) => this.#later(lane, what, run),
+      (host, vm) => this.#hear(host, vm),
+    );
+    this.log.append({ type: 'register', vm: 'vm', host: 'a' });
+    this.source = this.#newSource(false);
+    while (this.advance(0));
     this.stepSource({ type: 'start' });
   }
 
@@ -94,7 +126,9 @@ export class MigrationWorld {
   /** Runs the chosen one of what may happen next; false when nothing is pending. */
   advance(choice: number): boolean {
     const ready = this.#pending.filter(
-      (item, index) => this.#pending.findIndex((other) => other.lane === item.lane) === index,
+      (item, index) =>
+        this.#pending.findIndex((other) => other.lane === item.lane) === index &&
+        (this.#hasQuorum || !item.lane.startsWith('log')),
     );
     const chosen = ready[choice % Math.max(1, ready.length)];
     if (chosen === undefined) return false;
@@ -117,19 +151,62 @@ export class MigrationWorld {
       case 'cancel':
         return this.stepSource({ type: 'cancel' });
       case 'claim':
-        // The operator vouches: the destination host is off for good.
-        this.guest.set('destination', 'killed');
-        this.wasClaimed = true;
-        return this.stepSource({ type: 'claim', operator: 'ada' });
+        return this.#claim();
+      case 'claimElsewhere':
+        return this.#claimElsewhere();
+      case 'noQuorum':
+        this.#hasQuorum = false;
+        return;
+      case 'quorum':
+        this.#hasQuorum = true;
+        return;
       case 'timer':
         return this.fireTimers();
     }
+  }
+
+  /** The operator vouches that nothing runs at the destination, which is off until this is settled. */
+  #claim(): void {
+    const vm = this.log.get('source');
+    if (vm?.owner !== 'b' || this.#destinationIsOff) return;
+    this.linkDown();
+    this.guest.powerOff('destination');
+    this.#destinationIsOff = true;
+    this.destination = null;
+    this.#forget('destination');
+    this.wasClaimed = true;
+    const { epoch } = vm;
+    const command = { type: 'claim', vm: 'vm', epoch, host: 'a', operator: 'ada' } as const;
+    this.log.propose('source', command, null, (outcome) => {
+      if (outcome.ok && outcome.value.ok) this.stepSource({ type: 'claimed', operator: 'ada' });
+    });
+  }
+
+  /** The same for whoever owns it, by the third host, which starts it anew. */
+  #claimElsewhere(): void {
+    const vm = this.log.settled;
+    if (vm === null || vm.owner === 'c') return;
+    const owner = vm.owner === 'a' ? 'source' : 'destination';
+    this.guest.powerOff(owner);
+    const { epoch } = vm;
+    this.log.append({ type: 'claim', vm: 'vm', epoch, host: 'c', operator: 'ada' });
+    this.guest.runsElsewhere = true;
+    if (owner === 'source') this.#crashSource();
+    else this.#crashDestination();
+  }
+
+  /** A host that was off comes back. */
+  revive(): void {
+    if (!this.#destinationIsOff) return;
+    this.#destinationIsOff = false;
+    this.#crashDestination();
   }
 
   fireTimers(): void {
     const due = [...this.#timers.values()];
     this.#timers.clear();
     this.#nowUs += 600_000_000;
+    this.log.runOutOfPatience();
     for (const fire of due) fire();
   }
 
@@ -142,7 +219,7 @@ export class MigrationWorld {
   }
 
   linkUp(peerRestarted: boolean): void {
-    if (this.#linkUp) return;
+    if (this.#linkUp || this.#destinationIsOff) return;
     this.#linkUp = true;
     this.#stepDestination({ type: 'linkUp', peerRestarted });
     this.stepSource({ type: 'linkUp', peerRestarted });
@@ -151,60 +228,89 @@ export class MigrationWorld {
   #crashSource(): void {
     this.linkDown();
     this.#forget('source');
-    const fence = this.records.source.get('fence/m1')?.value as FenceRecord | undefined;
-    if (fence === undefined) {
-      // No record: nothing was given up, so the agent's end alone must not stop the guest for good.
-      // A restarted agent re-adopts it as its own and lets it run.
-      this.source = this.#newSource(null);
-      this.settledBy = 'crash before the fence';
-      if (this.guest.copies.source === 'stopped') this.guest.set('source', 'running');
-      return;
+    this.log.restart('source');
+    if (this.records.source.has('fence/m1')) {
+      this.settledBy = null;
+      this.source = this.#newSource(true);
+      return this.stepSource({ type: 'start' });
     }
-    const claim = this.records.source.get('claim/m1')?.value as ClaimRecord | undefined;
-    this.source = this.#newSource({ claimedBy: claim?.operator ?? null });
-    this.stepSource({ type: 'start' });
+    this.settledBy ??= 'crash before the fence';
+    // No record: `fenced` was never sent. It is ours as long as the log says so, and is asked for that.
+    if (this.guest.copies.source !== 'killed') this.#confirmGuest();
+  }
+
+  /** What a restarted node does with a guest that it finds: it runs on, and stands still until confirmed. */
+  #confirmGuest(): void {
+    const command = { type: 'register', vm: 'vm', host: 'a' } as const;
+    this.log.propose('source', command, null, (outcome) => {
+      if (!outcome.ok || this.guest.copies.source === 'killed') return;
+      const isOurs = outcome.value.vm?.owner === 'a';
+      this.guest.set('source', isOurs ? 'running' : 'killed');
+    });
   }
 
   #crashDestination(): void {
+    if (this.#destinationIsOff) return;
     this.linkDown();
     this.#forget('destination');
+    this.log.restart('destination');
     this.destination = null;
-    const record = this.#decision();
-    if (record?.verdict === 'commit') return this.#restoreDestination(record);
-    // removeOrphans: an incoming guest without a commit is killed at start.
+    const { destination: records } = this.records;
+    // Its guest is found by its own record.
+    if (records.has('guest/vm')) return void records.delete('arrival/m1');
+    const arrival = records.get('arrival/m1')?.value as ArrivalRecord | undefined;
+    if (arrival !== undefined) return this.#restoreDestination(arrival);
+    // removeOrphans: an incoming guest without a record is killed at start.
     if (this.guest.copies.destination === 'stopped') this.guest.set('destination', 'absent');
   }
 
   #forget(host: HostName): void {
-    this.#pending = this.#pending.filter((item) => !item.lane.includes(host));
+    // What was on its way into the log is lost, or not.
+    const keepsProposals = this.trace.length % 2 === 0;
+    this.#pending = this.#pending.filter(
+      ({ lane }) => !lane.includes(host) || (keepsProposals && lane.startsWith('log')),
+    );
     for (const key of [...this.#timers.keys()]) if (key.startsWith(host)) this.#timers.delete(key);
     for (const key of [...this.#durable]) if (key.startsWith(host)) this.#durable.delete(key);
   }
 
-  #decision(): DecisionRecord | null {
-    return (this.records.destination.get('decision/m1')?.value as DecisionRecord) ?? null;
-  }
-
-  #newSource(restored: { readonly claimedBy: string | null } | null): SourceMachine {
+  #newSource(isRestored: boolean): SourceMachine {
     return new SourceMachine({
-      terms: restored === null ? this.terms : { ...this.terms, verify: 'off' },
+      terms: isRestored ? { ...this.terms, verify: 'off' } : this.terms,
+      self: 'a',
       to: 'b',
       fence: { reference: REFERENCE },
       linkIsUp: this.#linkUp,
-      restored,
+      isRestored,
     });
   }
 
-  #restoreDestination(restored: DecisionRecord | null): void {
-    const isRunning = this.guest.copies.destination === 'running';
-    const options = { migrationId: 'm1', from: 'a', terms: null, restored, isRunning };
-    this.destination = new DestinationMachine(options);
+  #restoreDestination(record: ArrivalRecord): void {
+    const copy = this.guest.copies.destination;
+    const isAlive = copy === 'stopped' || copy === 'running';
+    const begin = { type: 'arrived', record, isAlive } as const;
+    this.destination = new DestinationMachine({ migrationId: 'm1', self: 'b', from: 'a', begin });
     this.#stepDestination({ type: 'start' });
   }
 
+  /** What a node makes of the log beside its sessions: it aborts what nobody here is moving any more. */
+  #hear(host: HostName, vm: VmOwnership | null): void {
+    if (host === 'destination') return this.#stepDestination({ type: 'applied', vm });
+    if (this.settledBy === null) return this.stepSource({ type: 'applied', vm });
+    if (vm?.owner === 'a' && vm.migration !== null) this.#insist('source', ABORT);
+    if (vm !== null && vm.owner !== 'a' && this.guest.copies.source === 'running') {
+      this.#confirmGuest();
+    }
+  }
+
+  #insist(host: HostName, command: OwnershipCommand): void {
+    this.log.propose(host, command, null, () => {});
+  }
+
   stepSource(input: SourceInput): void {
-    const effects = this.source.step({ ...input, nowUs: this.#nowUs });
-    const { tamper } = this.#options;
+    if (this.settledBy !== null) return;
+    const { tamper, tamperInput = (real: SourceInput) => real } = this.#options;
+    const effects = this.source.step({ ...tamperInput(input), nowUs: this.#nowUs });
     for (const effect of effects) {
       for (const real of tamper === undefined ? [effect] : tamper(effect, this)) {
         this.#performSource(real);
@@ -215,7 +321,10 @@ export class MigrationWorld {
   #stepDestination(input: DestinationInput): void {
     if (this.destination === null) return;
     const effects = this.destination.step({ ...input, nowUs: this.#nowUs });
-    for (const effect of effects) this.#performDestination(effect);
+    const { tamperDestination } = this.#options;
+    for (const effect of effects) {
+      for (const real of tamperDestination?.(effect) ?? [effect]) this.#performDestination(real);
+    }
   }
 
   #performSource(effect: SourceEffect): void {
@@ -256,8 +365,10 @@ export class MigrationWorld {
       case 'abortGuest':
       case 'unfence':
         return later(effect.type, () => {
-          this.guest.set('source', 'running');
-          done(effect.type);
+          const isAlive = this.guest.copies.source !== 'killed';
+          if (isAlive) this.guest.set('source', 'running');
+          const outcome: Outcome<void> = isAlive ? succeeded(undefined) : failed(GONE);
+          this.stepSource({ type: 'done', operation: effect.type, outcome });
         });
       case 'release':
         return later('releases', () => {
@@ -266,6 +377,7 @@ export class MigrationWorld {
         });
       case 'finished':
         this.settledBy ??= effect.result.type;
+        this.#afterSource();
         return;
       default:
         return this.#performCommon('source', effect, (input) => this.stepSource(input));
@@ -288,9 +400,7 @@ export class MigrationWorld {
         return later('resumes', () => {
           const isAlive = this.guest.copies.destination !== 'killed';
           if (isAlive) this.guest.set('destination', 'running');
-          const outcome: Outcome<typeof REFERENCE> = isAlive
-            ? succeeded(REFERENCE)
-            : failed(new DwcpError('ERR_DWCP_GUEST_FAILED', 'gone'));
+          const outcome: Outcome<typeof REFERENCE> = isAlive ? succeeded(REFERENCE) : failed(GONE);
           step({ type: 'resumed', outcome });
         });
       case 'discard':
@@ -309,6 +419,19 @@ export class MigrationWorld {
       default:
         return this.#performCommon('destination', effect, step);
     }
+  }
+
+  get isSettled(): boolean {
+    const hasRecords = ['fence/m1', 'arrival/m1'].some(
+      (key) => this.records.source.has(key) || this.records.destination.has(key),
+    );
+    return this.settledBy !== null && !hasRecords && this.log.settled?.migration === null;
+  }
+
+  /** The session is over: what the log still has of it is the node's to clear. */
+  #afterSource(): void {
+    const vm = this.log.get('source');
+    if (vm?.owner === 'a' && vm.migration !== null) this.#insist('source', ABORT);
   }
 
   #performCommon(
@@ -333,11 +456,16 @@ export class MigrationWorld {
           this.guest.violations.push(`${effect.message.type} overtook its record`);
         }
         if (effect.message.type === 'fenced') this.fencedWasSent = true;
-        if (!this.#linkUp) return;
-        return this.#later(`wire ${host}`, `${host} -> ${effect.message.type}`, () =>
-          this.#deliver(host, effect.message),
+        return this.#send(host, effect.message);
+      }
+      case 'propose': {
+        const { command, patienceMs, token } = effect;
+        return this.log.propose(host, command, patienceMs, (outcome) =>
+          step({ type: 'proposed', token, outcome }),
         );
       }
+      case 'insist':
+        return this.#insist(host, effect.command);
       case 'setTimer':
         this.#timers.set(`${host} ${effect.id}`, () => step({ type: 'timer', id: effect.id }));
         return;
@@ -350,19 +478,36 @@ export class MigrationWorld {
   }
 
   #deliver(from: HostName, message: MigrationMessage): void {
-    if (from === 'destination') return this.stepSource({ type: 'message', message });
-    if (this.destination === null) {
-      if (message.type === 'prepareRequest') {
-        const options = { migrationId: 'm1', from: 'a', restored: null, isRunning: false };
-        this.destination = new DestinationMachine({ ...options, terms: message.terms });
-        return this.#stepDestination({ type: 'start' });
-      }
-      const needsRecord =
-        message.type === 'decisionQuery' || message.type === 'fenced' || message.type === 'settled';
-      if (!needsRecord) return;
-      this.#restoreDestination(this.#decision());
+    if (from === 'destination') {
+      if (this.settledBy === null) this.stepSource({ type: 'message', message });
+      return;
     }
-    this.#stepDestination({ type: 'message', message });
+    if (this.destination !== null) return this.#stepDestination({ type: 'message', message });
+    if (message.type === 'prepareRequest') {
+      const begin = { type: 'asked', terms: message.terms } as const;
+      this.destination = new DestinationMachine({ migrationId: 'm1', self: 'b', from: 'a', begin });
+      return this.#stepDestination({ type: 'start' });
+    }
+    this.#answerWithoutSession(message);
+  }
+
+  /** As the inbox of a node does. */
+  #answerWithoutSession({ type }: MigrationMessage): void {
+    const answer = (message: MigrationMessage): void => this.#send('destination', message);
+    const unknown = new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', 'no such migration here');
+    if (type === 'fenced' || type === 'digestBlock') {
+      return answer({ type: 'migrationFailed', error: unknown });
+    }
+    if (type !== 'resumedQuery') return;
+    const by = this.log.get('destination')?.by;
+    if (by?.type !== 'migrated') return;
+    const isHere = this.records.destination.has('guest/vm');
+    answer(isHere ? { type: 'resumed' } : { type: 'migrationFailed', error: unknown });
+  }
+
+  #send(host: HostName, message: MigrationMessage): void {
+    if (!this.#linkUp) return;
+    this.#later(`wire ${host}`, `${host} -> ${message.type}`, () => this.#deliver(host, message));
   }
 
   #later(lane: string, what: string, run: () => void): void {

@@ -7,43 +7,40 @@ import type {
   Hypervisor,
   IncomingGuest,
 } from '../ports/hypervisor.ts';
-import type { Storage } from '../ports/storage.ts';
 import {
+  type DestinationBeginning,
   type DestinationEffect,
   type DestinationInput,
   DestinationMachine,
   type DestinationPhase,
   type DestinationResult,
 } from '../protocols/migration/destination.ts';
-import type { DecisionRecord, MigrationTerms } from '../protocols/migration/types.ts';
+import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { faultOf, NO_TRANSFER } from './migration-progress.ts';
 import {
   type LinkNews,
   MigrationShell,
-  nothingToClaim,
   SESSION_MAILBOX_LIMIT,
   type SessionCommand,
   type SessionLink,
-  type SessionLog,
+  type SessionParts,
   type SessionStatus,
   tooLate,
 } from './migration-shell.ts';
 import { sessionPath } from './migration-wire.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
 
-export interface DestinationSessionOptions {
+export interface DestinationSessionOptions extends SessionParts {
   readonly migrationId: string;
   readonly from: string;
   readonly to: string;
-  readonly terms: MigrationTerms | null;
-  readonly restored: DecisionRecord | null;
-  readonly isRunning: boolean;
+  readonly begin: DestinationBeginning;
+  /** What an earlier process left of an arrival, alive. */
+  readonly arrived: Guest | null;
   readonly hypervisor: Hypervisor | null;
   readonly link: SessionLink | null;
-  readonly storage: Storage;
-  readonly log: SessionLog;
   readonly publish: (status: SessionStatus) => void;
   /** The guest runs here from now on. */
   readonly received: (guest: Guest, epoch: number) => void;
@@ -81,10 +78,10 @@ export class DestinationSession {
   #isFinished = false;
 
   constructor(options: DestinationSessionOptions, context: ActorContext<DestinationMessage>) {
-    const { migrationId, from, terms, restored, isRunning, storage, link, log } = options;
+    const { migrationId, from, to, begin, link } = options;
     this.#options = options;
-    this.#shell = new MigrationShell(migrationId, storage, link, log);
-    this.#machine = new DestinationMachine({ migrationId, from, terms, restored, isRunning });
+    this.#shell = new MigrationShell(migrationId, link, options);
+    this.#machine = new DestinationMachine({ migrationId, self: to, from, begin });
     this.#step({ type: 'start' }, context);
   }
 
@@ -99,9 +96,11 @@ export class DestinationSession {
         return this.#running(message.outcome, context);
       case 'cancel':
         return this.#cancel(message.done, context);
-      case 'claim':
-        // A claim speaks about a fenced guest; a destination has none to give back.
-        return context.effect(() => message.done(failed(nothingToClaim(this.#guestName))));
+      case 'applied':
+        return this.#step(message, context);
+      case 'claimed':
+        // A claim gives a frozen guest back; what is on its way here is settled by its own commit.
+        return;
       case 'input':
         return this.#step(message.input, context);
     }
@@ -116,8 +115,8 @@ export class DestinationSession {
   }
 
   get #guestName(): string {
-    const { terms, restored } = this.#options;
-    return terms?.guestName ?? restored?.guestName ?? '';
+    const { begin } = this.#options;
+    return begin.type === 'asked' ? begin.terms.guestName : begin.record.guestName;
   }
 
   #news(news: LinkNews, context: ActorContext<DestinationMessage>): void {
@@ -137,7 +136,7 @@ export class DestinationSession {
   }
 
   #running(outcome: Outcome<Guest>, context: ActorContext<DestinationMessage>): void {
-    const epoch = this.#options.terms?.epoch ?? this.#options.restored?.epoch ?? 0;
+    const { epoch } = this.#machine;
     if (outcome.ok) context.effect(() => this.#options.received(outcome.value, epoch));
     const reference: Outcome<GuestReference> = outcome.ok
       ? succeeded(outcome.value.reference)
@@ -163,9 +162,11 @@ export class DestinationSession {
         return context.effect(() => prepared(incoming).loaded(done));
       }
       case 'resume':
-        return this.#resume(effect.reference, context);
+        return this.#resume(context);
       case 'discard': {
         const done = context.completion<void>((outcome) => toInput({ type: 'discarded', outcome }));
+        const { arrived } = this.#options;
+        if (arrived !== null) return context.effect(() => arrived.kill(done));
         return context.effect(() => prepared(incoming).discard(done));
       }
       case 'digests': {
@@ -212,23 +213,18 @@ export class DestinationSession {
     );
   }
 
-  /** Behind a durable commit only. A guest that an earlier process left is adopted, then runs. */
-  #resume(reference: GuestReference | null, context: ActorContext<DestinationMessage>): void {
+  /** Behind an applied commit only. A guest that an earlier process left may run already. */
+  #resume(context: ActorContext<DestinationMessage>): void {
     const done = context.completion<Guest>((outcome) => ({ type: 'running', outcome }));
-    const { hypervisor } = this.#options;
-    if (reference === null) {
+    const { arrived } = this.#options;
+    if (arrived === null) {
       const incoming = prepared(this.#incoming);
       return context.effect(() => incoming.resume(done));
     }
-    assert(hypervisor !== null, 'a commit names a guest of a kind that this host has');
     context.effect(() =>
-      hypervisor.adopt(reference, (adopted) => {
-        if (!adopted.ok) return done(adopted);
-        const guest = adopted.value;
-        guest.state((state) => {
-          if (state.ok && state.value === 'running') return done(succeeded(guest));
-          guest.unfence((outcome) => done(outcome.ok ? succeeded(guest) : failed(outcome.error)));
-        });
+      arrived.state((state) => {
+        if (state.ok && state.value === 'running') return done(succeeded(arrived));
+        arrived.unfence((outcome) => done(outcome.ok ? succeeded(arrived) : failed(outcome.error)));
       }),
     );
   }
@@ -250,7 +246,7 @@ export class DestinationSession {
   }
 
   #publish(result: DestinationResult | null, context: ActorContext<DestinationMessage>): void {
-    const { migrationId, from, to, terms } = this.#options;
+    const { migrationId, from, to, begin } = this.#options;
     const error = result?.type === 'refused' ? result.error : this.#machine.failure;
     const status: SessionStatus = {
       ...NO_TRANSFER,
@@ -262,7 +258,7 @@ export class DestinationSession {
       side: 'destination',
       phase: result === null ? PHASES[this.#machine.phase] : finalPhase(result),
       round: this.#round,
-      totalBytes: terms?.memoryBytes ?? 0,
+      totalBytes: begin.type === 'asked' ? begin.terms.memoryBytes : 0,
       goodputBytesPerSec: 0,
       etaMs: null,
       reason: this.#machine.reason,
@@ -279,12 +275,11 @@ const PHASES: Readonly<Record<DestinationPhase, MigrationPhase>> = {
   receiving: 'precopy',
   loading: 'stopAndCopy',
   loaded: 'stopAndCopy',
+  arriving: 'committing',
   committing: 'committing',
   resuming: 'committing',
   committed: 'verifying',
-  decidingAbort: 'failed',
   discarding: 'failed',
-  aborted: 'failed',
   finished: 'completed',
 };
 

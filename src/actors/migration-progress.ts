@@ -49,6 +49,7 @@ export function faultOf(error: DwcpError | null): MigrationFault | null {
 
 const PHASES: Readonly<Record<SourcePhase, MigrationPhase>> = {
   idle: 'preflight',
+  proposing: 'preflight',
   preparing: 'preflight',
   opening: 'preflight',
   precopy: 'precopy',
@@ -59,7 +60,8 @@ const PHASES: Readonly<Record<SourcePhase, MigrationPhase>> = {
   fencePersisting: 'committing',
   fenced: 'committing',
   outcomeUnknown: 'outcomeUnknown',
-  claiming: 'outcomeUnknown',
+  committed: 'committing',
+  unconfirmed: 'outcomeUnknown',
   unfencing: 'failed',
   verifying: 'verifying',
   releasing: 'verifying',

@@ -2,8 +2,7 @@
 import type { GuestReference } from '../ports/hypervisor.ts';
 import type { StoredRecord } from '../ports/storage.ts';
 import type {
-  ClaimRecord,
-  DecisionRecord,
+  ArrivalRecord,
   FenceRecord,
   GuestRecord,
   MigrationRecord,
@@ -25,26 +24,14 @@ export function decodeFence(record: StoredRecord): FenceRecord {
   };
 }
 
-export function decodeDecision(record: StoredRecord): DecisionRecord {
+export function decodeArrival(record: StoredRecord): ArrivalRecord {
   const fields = parse(record);
-  const verdict = text(record, fields, 'verdict');
-  if (verdict !== 'commit' && verdict !== 'abort') throw damaged(record, 'verdict');
   return {
     migrationId: text(record, fields, 'migrationId'),
-    verdict,
     guestName: text(record, fields, 'guestName'),
     from: text(record, fields, 'from'),
     epoch: count(record, fields, 'epoch'),
-    reference: fields['reference'] === null ? null : reference(record, fields),
-  };
-}
-
-export function decodeClaim(record: StoredRecord): ClaimRecord {
-  const fields = parse(record);
-  return {
-    migrationId: text(record, fields, 'migrationId'),
-    guestName: text(record, fields, 'guestName'),
-    operator: text(record, fields, 'operator'),
+    reference: reference(record, fields),
   };
 }
 

@@ -1,9 +1,15 @@
-/** What both halves of a migration do alike: storage, timers and the peer, for a pure machine. */
+/** What both halves of a migration do alike: storage, the log, timers and the peer, for a pure machine. */
 import type { dwcp } from '#wire';
 import type { MigrationStatus } from '../node.ts';
+import type { Ownership } from '../ports/ownership.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkLink } from '../ports/transport.ts';
 import type { CommonEffect, CommonInput } from '../protocols/migration/types.ts';
+import type {
+  OwnershipAnswer,
+  OwnershipCommand,
+  VmOwnership,
+} from '../protocols/ownership/types.ts';
 import { assert, unreachable } from '../util/assert.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
 import type { LinkCommand } from './messages.ts';
@@ -15,7 +21,10 @@ import type { ActorContext, ActorRef } from './system.ts';
 export type SessionCommand =
   | { readonly type: 'news'; readonly news: LinkNews }
   | { readonly type: 'cancel'; readonly done: Completion<void> }
-  | { readonly type: 'claim'; readonly operator: string; readonly done: Completion<void> };
+  /** This host applied something about the guest. */
+  | { readonly type: 'applied'; readonly vm: VmOwnership | null }
+  /** This host owns the guest by an operator's claim. */
+  | { readonly type: 'claimed'; readonly operator: string };
 
 export type LinkNews =
   | { readonly type: 'linkUp'; readonly link: SessionLink; readonly peerRestarted: boolean }
@@ -34,18 +43,25 @@ export type SessionLog = (what: string, reason: string) => void;
 
 export const SESSION_MAILBOX_LIMIT = 4096;
 
+/** What a session stands on, besides its own guest. */
+export interface SessionParts {
+  readonly storage: Storage;
+  readonly ownership: Ownership;
+  /** Proposes it until it is applied, also when the session is over. */
+  readonly insist: (command: OwnershipCommand) => void;
+  readonly log: SessionLog;
+}
+
 export class MigrationShell<M> {
   readonly migrationId: string;
-  readonly #storage: Storage;
-  readonly #log: SessionLog;
+  readonly #parts: SessionParts;
   readonly #durable = new Set<string>();
   link: SessionLink | null;
 
-  constructor(migrationId: string, storage: Storage, link: SessionLink | null, log: SessionLog) {
+  constructor(migrationId: string, link: SessionLink | null, parts: SessionParts) {
     this.migrationId = migrationId;
-    this.#storage = storage;
     this.link = link;
-    this.#log = log;
+    this.#parts = parts;
   }
 
   /** What the link or the peer did, for the machine; null when it is no concern of it. */
@@ -82,13 +98,13 @@ export class MigrationShell<M> {
         const done = context.completion<void>((outcome) =>
           toMessage({ type: 'stored', token: effect.token, outcome }),
         );
-        return context.effect(() => this.#storage.put(effect.key, value, done));
+        return context.effect(() => this.#parts.storage.put(effect.key, value, done));
       }
       case 'forget': {
         const done = context.completion<void>((outcome) =>
           toMessage({ type: 'stored', token: effect.token, outcome }),
         );
-        return context.effect(() => this.#storage.remove(effect.key, done));
+        return context.effect(() => this.#parts.storage.remove(effect.key, done));
       }
       case 'send': {
         const isDurable = effect.after === null || this.#durable.has(effect.after);
@@ -99,6 +115,15 @@ export class MigrationShell<M> {
         const envelope = encodeMessage(this.migrationId, effect.message);
         return context.effect(() => this.sendEnvelope(envelope));
       }
+      case 'propose': {
+        const { command, patienceMs, token } = effect;
+        const done = context.completion<OwnershipAnswer>((outcome) =>
+          toMessage({ type: 'proposed', token, outcome }),
+        );
+        return context.effect(() => this.#parts.ownership.propose(command, patienceMs, done));
+      }
+      case 'insist':
+        return context.effect(() => this.#parts.insist(effect.command));
       case 'setTimer':
         return context.setTimer(
           effect.id,
@@ -108,7 +133,7 @@ export class MigrationShell<M> {
       case 'cancelTimer':
         return context.cancelTimer(effect.id);
       case 'decided':
-        return context.effect(() => this.#log(effect.what, effect.reason));
+        return context.effect(() => this.#parts.log(effect.what, effect.reason));
       default:
         return unreachable(effect);
     }
@@ -121,13 +146,13 @@ export class MigrationShell<M> {
 }
 
 export function nothingToClaim(guestName: string): DwcpError {
-  return new DwcpError('ERR_DWCP_GUEST_STATE', `"${guestName}" waits for no decision here`, {
-    hint: 'Only a guest in state outcomeUnknown is claimed; "dwcp vm list" shows the states.',
+  return new DwcpError('ERR_DWCP_GUEST_STATE', `"${guestName}" is this host's already`, {
+    hint: 'Nothing is to be claimed. A guest that stands still goes on by itself once the group has a majority; "dwcp vm list" says what it waits for.',
   });
 }
 
 export function tooLate(migrationId: string): DwcpError {
   return new DwcpError('ERR_DWCP_GUEST_STATE', `${migrationId} is past the point of no return`, {
-    hint: 'The destination decides now; "dwcp migrations" shows what became of it.',
+    hint: 'The log of the group decides now; "dwcp migrations" shows what became of it.',
   });
 }

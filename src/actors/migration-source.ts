@@ -7,7 +7,6 @@ import type {
   RoundReport,
   TransferProgress,
 } from '../ports/hypervisor.ts';
-import type { Storage } from '../ports/storage.ts';
 import {
   type SourceEffect,
   type SourceInput,
@@ -23,17 +22,16 @@ import { etaOf, faultOf, GoodputMeter, NO_TRANSFER, publicPhase } from './migrat
 import {
   type LinkNews,
   MigrationShell,
-  nothingToClaim,
   SESSION_MAILBOX_LIMIT,
   type SessionCommand,
   type SessionLink,
-  type SessionLog,
+  type SessionParts,
   type SessionStatus,
   tooLate,
 } from './migration-shell.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
 
-export interface SourceSessionOptions {
+export interface SourceSessionOptions extends SessionParts {
   readonly terms: MigrationTerms;
   readonly from: string;
   readonly to: string;
@@ -41,11 +39,9 @@ export interface SourceSessionOptions {
   readonly guest: Guest | null;
   readonly reference: Guest['reference'];
   readonly link: SessionLink | null;
-  readonly storage: Storage;
-  readonly restored: { readonly claimedBy: string | null } | null;
+  readonly isRestored: boolean;
   /** Bytes per second that the link lets through right now; 0 is unlimited. */
   readonly maxBandwidth: () => number;
-  readonly log: SessionLog;
   readonly publish: (status: SessionStatus) => void;
   /** Called once, also when the session could not do what it wanted. */
   readonly finished: Completion<SourceSessionResult>;
@@ -92,16 +88,16 @@ export class SourceSession {
   #goodputBytesPerSec = 0;
   #stoppedMs = 0;
   #isFinished = false;
-  #claimed: Completion<void> | null = null;
 
   constructor(options: SourceSessionOptions, context: ActorContext<SourceMessage>) {
-    const { terms, to, reference, link, storage, restored, log } = options;
+    const { terms, from, to, reference, link, isRestored } = options;
     this.#options = options;
     this.#startedAtUs = context.nowUs();
-    this.#shell = new MigrationShell(terms.migrationId, storage, link, log);
+    this.#shell = new MigrationShell(terms.migrationId, link, options);
     const fence = { reference };
-    this.#machine = new SourceMachine({ terms, to, fence, linkIsUp: link !== null, restored });
-    if (restored !== null || options.guest === null) this.#step({ type: 'start' }, context);
+    const linkIsUp = link !== null;
+    this.#machine = new SourceMachine({ terms, self: from, to, fence, linkIsUp, isRestored });
+    if (isRestored || options.guest === null) this.#step({ type: 'start' }, context);
     else this.#preflight(options.guest, context);
     context.setTimer('sample', context.nowUs() + SAMPLE_INTERVAL_US, { type: 'sample' });
   }
@@ -128,8 +124,10 @@ export class SourceSession {
       }
       case 'cancel':
         return this.#cancel(message.done, context);
-      case 'claim':
-        return this.#claim(message.operator, message.done, context);
+      case 'applied':
+        return this.#step(message, context);
+      case 'claimed':
+        return this.#step(message, context);
       case 'input':
         return this.#step(message.input, context);
     }
@@ -154,27 +152,6 @@ export class SourceSession {
     }
     this.#step({ type: 'cancel' }, context);
     context.effect(() => done(succeeded(undefined)));
-  }
-
-  /** Answered when the operator's word is durable, and acted on. */
-  #claim(operator: string, done: Completion<void>, context: ActorContext<SourceMessage>): void {
-    const { phase } = this.#machine;
-    if (phase !== 'fenced' && phase !== 'outcomeUnknown') {
-      const error = nothingToClaim(this.#options.terms.guestName);
-      return context.effect(() => done(failed(error)));
-    }
-    this.#claimed = done;
-    this.#step({ type: 'claim', operator }, context);
-  }
-
-  #answerClaim(context: ActorContext<SourceMessage>): void {
-    const { phase, failure } = this.#machine;
-    const done = this.#claimed;
-    if (done === null || phase === 'claiming') return;
-    this.#claimed = null;
-    const outcome: Outcome<void> =
-      phase === 'outcomeUnknown' && failure !== null ? failed(failure) : succeeded(undefined);
-    context.effect(() => done(outcome));
   }
 
   #news(news: LinkNews, context: ActorContext<SourceMessage>): void {
@@ -202,7 +179,6 @@ export class SourceSession {
       this.#stoppedMs = (context.nowUs() - stoppedAtUs) / 1000;
     }
     for (const effect of effects) this.#perform(effect, context);
-    this.#answerClaim(context);
     if (before !== after && !this.#isFinished) this.#publish(null, context);
   }
 
@@ -340,7 +316,9 @@ export class SourceSession {
     if (finish === null) this.#sampleTransfer(context);
     const { terms, from, to } = this.#options;
     const transfer = this.#transfer;
-    const error = finish?.result.type === 'stayed' ? finish.result.error : this.#machine.failure;
+    const result = finish?.result ?? null;
+    const isFailure = result !== null && result.type !== 'moved';
+    const error = isFailure ? result.error : this.#machine.failure;
     const rate = this.#goodputBytesPerSec;
     const status: SessionStatus = {
       ...transfer,
@@ -354,11 +332,18 @@ export class SourceSession {
       totalBytes: terms.memoryBytes,
       goodputBytesPerSec: rate,
       etaMs: etaOf(transfer.remainingBytes, rate, transfer.dirtyBytesPerSec),
-      reason: this.#machine.reason,
+      reason: this.#reason(),
       error: faultOf(error),
       receipt: finish?.receipt ?? null,
     };
     context.effect(() => this.#options.publish(status));
+  }
+
+  /** With what the group lacks, when that is what the guest stands still for. */
+  #reason(): string {
+    const { reason, phase } = this.#machine;
+    const problem = phase === 'outcomeUnknown' ? this.#options.ownership.group().problem : null;
+    return problem === null ? reason : `${reason} (${problem})`;
   }
 }
 

@@ -85,18 +85,10 @@ function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope
       return { loaded: { migrationId } };
     case 'fenced':
       return { fenced: { migrationId, epoch: message.epoch } };
-    case 'decision': {
-      const verdicts = {
-        commit: dwcp.Verdict.VERDICT_COMMIT,
-        abort: dwcp.Verdict.VERDICT_ABORT,
-        unknown: dwcp.Verdict.VERDICT_UNKNOWN,
-      };
-      return {
-        decision: { migrationId, verdict: verdicts[message.verdict], reason: message.reason },
-      };
-    }
-    case 'decisionQuery':
-      return { decisionQuery: { migrationId } };
+    case 'resumed':
+      return { resumed: { migrationId } };
+    case 'resumedQuery':
+      return { resumedQuery: { migrationId } };
     case 'abort':
       return { abort: { migrationId, errorCode: message.errorCode, reason: message.reason } };
     case 'digestBlock': {
@@ -116,8 +108,6 @@ function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope
       const { code, message: text, hint } = message.error;
       return { migrationFailed: { migrationId, errorCode: code, message: text, hint: hint ?? '' } };
     }
-    case 'settled':
-      return { settled: { migrationId } };
     default:
       return unreachable(message);
   }
@@ -153,18 +143,8 @@ function decode(migrationId: string, envelope: dwcp.IEnvelope): MigrationMessage
   if (envelope.copied) return { type: 'copied' };
   if (envelope.loaded) return { type: 'loaded' };
   if (envelope.fenced) return { type: 'fenced', epoch: integer(envelope.fenced.epoch, 'epoch') };
-  if (envelope.decision) {
-    const { verdict, reason } = envelope.decision;
-    // A verdict of a later version is one we do not know: the guest stays where it is.
-    const known =
-      verdict === dwcp.Verdict.VERDICT_COMMIT
-        ? 'commit'
-        : verdict === dwcp.Verdict.VERDICT_ABORT
-          ? 'abort'
-          : 'unknown';
-    return { type: 'decision', verdict: known, reason: reason ?? '' };
-  }
-  if (envelope.decisionQuery) return { type: 'decisionQuery' };
+  if (envelope.resumed) return { type: 'resumed' };
+  if (envelope.resumedQuery) return { type: 'resumedQuery' };
   if (envelope.abort) {
     const { errorCode, reason } = envelope.abort;
     return { type: 'abort', errorCode: errorCode ?? '', reason: reason ?? '' };
@@ -185,7 +165,6 @@ function decode(migrationId: string, envelope: dwcp.IEnvelope): MigrationMessage
     const { errorCode, message, hint } = envelope.migrationFailed;
     return { type: 'migrationFailed', error: peerError(errorCode, message, hint) };
   }
-  if (envelope.settled) return { type: 'settled' };
   return null;
 }
 

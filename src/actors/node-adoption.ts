@@ -75,9 +75,9 @@ function epochOf(name: string, host: string, answered: Outcome<OwnershipAnswer>)
   if (value.ok && value.vm !== null) {
     const { by, migration, epoch } = value.vm;
     // What came here by a migration is settled by its session, not by a namesake.
-    const isFresh = by.type === 'registered' && migration === null;
+    const isFresh = by.type !== 'migrated' && migration === null;
     if (isFresh) return succeeded(epoch);
-    return failed(guestState(`"${name}" came to this host by a migration or a claim`));
+    return failed(guestState(`"${name}" came to this host by a migration`));
   }
   const owner = value.vm?.owner;
   if (owner !== undefined && owner !== host) {

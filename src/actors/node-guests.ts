@@ -1,5 +1,6 @@
 /** The guests of this host: managed, watched for their end, looked at several times a second. */
 import type { Guest, WorkloadReport } from '../ports/hypervisor.ts';
+import type { OwnershipCommand } from '../protocols/ownership/types.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
 import { encodeRecordValue } from './migration-records.ts';
 import type { GuestNews, GuestNoted, GuestState, NodeContext } from './node-messages.ts';
@@ -7,7 +8,8 @@ import { type NodeActorOptions, reportFault } from './node-options.ts';
 
 export interface ManagedGuest {
   readonly guest: Guest;
-  readonly epoch: number;
+  /** Under which this host owns it in the log. */
+  epoch: number;
   /** The migration that this host is the source of. */
   migrationId: string | null;
   isGone: boolean;
@@ -15,12 +17,16 @@ export interface ManagedGuest {
 
 const POLL_INTERVAL_US = 200_000;
 
+export type Insist = (command: OwnershipCommand, context: NodeContext) => void;
+
 export class GuestTable {
   readonly #options: NodeActorOptions;
+  readonly #insist: Insist;
   readonly #guests = new Map<string, ManagedGuest>();
 
-  constructor(options: NodeActorOptions) {
+  constructor(options: NodeActorOptions, insist: Insist) {
     this.#options = options;
+    this.#insist = insist;
   }
 
   get(name: string): ManagedGuest | undefined {
@@ -30,7 +36,7 @@ export class GuestTable {
   receive(news: GuestNews, context: NodeContext): void {
     switch (news.type) {
       case 'guestExited':
-        return this.#exited(news.guest);
+        return this.#exited(news.guest, context);
       case 'noted':
         return this.#noted(news, context);
       case 'observed':
@@ -40,6 +46,7 @@ export class GuestTable {
     }
   }
 
+  /** The log says already that it is this host's, under `epoch`. */
   adopt(guest: Guest, epoch: number, done: Completion<string>, context: NodeContext): void {
     const { reference } = guest;
     const { name } = reference;
@@ -80,11 +87,45 @@ export class GuestTable {
   }
 
   /** Its migration ended and it stayed, unless its process died on the way. */
-  stayed(name: string): void {
+  stayed(name: string, context: NodeContext): void {
     const managed = this.#guests.get(name);
     if (managed === undefined) return;
     managed.migrationId = null;
-    if (managed.isGone) this.#exited(managed.guest);
+    if (managed.isGone) this.#exited(managed.guest, context);
+  }
+
+  /**
+   * This host has applied that it owns the guest. Without a session nothing holds it still any more: it
+   * was stopped by a move that died with its agent.
+   */
+  confirmed(name: string, epoch: number, context: NodeContext): void {
+    const managed = this.#guests.get(name);
+    if (managed === undefined) return;
+    managed.epoch = epoch;
+    if (managed.migrationId !== null) return;
+    const { guest } = managed;
+    context.effect(() =>
+      guest.state((state) => {
+        if (!state.ok || state.value === 'running') return;
+        guest.unfence((outcome) => {
+          if (!outcome.ok) reportFault(this.#options, outcome.error);
+        });
+      }),
+    );
+  }
+
+  /** It is another host's: its copy here must not run. */
+  disown(name: string, context: NodeContext): void {
+    const managed = this.#guests.get(name);
+    if (managed === undefined) return;
+    const { guest } = managed;
+    this.forget(name);
+    context.effect(() => {
+      guest.kill((outcome) => {
+        if (!outcome.ok) return reportFault(this.#options, outcome.error);
+        this.#options.storage.remove(`guest/${name}`, () => {});
+      });
+    });
   }
 
   poll(context: NodeContext): void {
@@ -97,7 +138,7 @@ export class GuestTable {
     for (const { guest } of this.#guests.values()) guest.detach();
   }
 
-  #exited(guest: Guest): void {
+  #exited(guest: Guest, context: NodeContext): void {
     const { name } = guest.reference;
     const managed = this.#guests.get(name);
     if (managed?.guest !== guest) return;
@@ -108,7 +149,9 @@ export class GuestTable {
     this.#guests.delete(name);
     const what = `the process of "${name}" ended`;
     reportFault(this.#options, new DwcpError('ERR_DWCP_GUEST_FAILED', what));
-    this.#options.storage.remove(`guest/${name}`, () => {});
+    const { id: host, storage } = this.#options;
+    storage.remove(`guest/${name}`, () => {});
+    this.#insist({ type: 'unregister', vm: name, host, epoch: managed.epoch }, context);
   }
 
   #look(guest: Guest, context: NodeContext): void {

@@ -1,18 +1,13 @@
-/**
- * Envelopes from peers: to the session they are about, or they begin one. A source may also ask
- * about a migration of an earlier process, or one that never came here: the records answer that.
- */
+/** Envelopes from peers: to the session they are about, or they begin one, or are answered without. */
 import type { dwcp } from '#wire';
-import type { StoredRecord } from '../ports/storage.ts';
+import type { MigrationMessage } from '../protocols/migration/types.ts';
 import { DwcpError, failed } from '../util/errors.ts';
-import { decodeDecision } from './migration-records.ts';
 import { decodeMessage, encodeMessage, migrationIdOf } from './migration-wire.ts';
 import type { Admission } from './node-admission.ts';
-import type { UnsettledDecisions } from './node-decisions.ts';
 import type { GuestTable } from './node-guests.ts';
 import type { LinkTable } from './node-links.ts';
-import type { NodeContext, RecordsFound } from './node-messages.ts';
-import { type NodeActorOptions, reportFault } from './node-options.ts';
+import type { NodeContext } from './node-messages.ts';
+import type { NodeActorOptions } from './node-options.ts';
 import type { SessionTable } from './node-sessions.ts';
 
 export interface InboxParts {
@@ -20,14 +15,11 @@ export interface InboxParts {
   readonly links: LinkTable;
   readonly sessions: SessionTable;
   readonly admission: Admission;
-  readonly decisions: UnsettledDecisions;
 }
 
 export class NodeInbox {
   readonly #options: NodeActorOptions;
   readonly #parts: InboxParts;
-  /** Migrations whose record is being read; a repeated question waits for the first. */
-  readonly #lookups = new Set<string>();
 
   constructor(options: NodeActorOptions, parts: InboxParts) {
     this.#options = options;
@@ -45,36 +37,26 @@ export class NodeInbox {
       return;
     }
     if (envelope.prepareRequest) return this.#prepare(peer, migrationId, envelope, context);
-    if (envelope.decision) return this.#parts.decisions.heard(peer, migrationId, context);
-    const isAboutRecord = envelope.decisionQuery ?? envelope.fenced ?? envelope.settled;
-    if (isAboutRecord) this.#look(peer, migrationId, envelope, context);
+    if (envelope.resumedQuery) return this.#answerQuery(peer, migrationId, context);
+    if (envelope.fenced || envelope.digestBlock) {
+      const error = new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', `no migration ${migrationId} here`);
+      this.#send(peer, migrationId, { type: 'migrationFailed', error }, context);
+    }
   }
 
-  #look(peer: string, migrationId: string, envelope: dwcp.IEnvelope, context: NodeContext): void {
-    if (this.#lookups.has(migrationId)) return;
-    this.#lookups.add(migrationId);
-    const looked = context.completion<readonly StoredRecord[]>((outcome) => {
-      return { type: 'looked', migrationId, peer, envelope, outcome };
+  /** Nothing is said of what this host has not applied, or of what moved on: its source applies that. */
+  #answerQuery(peer: string, migrationId: string, context: NodeContext): void {
+    const { id, ownership } = this.#options;
+    const vm = ownership.list().find(({ owner, by }) => {
+      return owner === id && by.type === 'migrated' && by.migrationId === migrationId;
     });
-    context.effect(() => this.#options.storage.list(`decision/${migrationId}`, looked));
-  }
-
-  looked(found: RecordsFound, context: NodeContext): void {
-    const { migrationId, peer, envelope, outcome } = found;
-    this.#lookups.delete(migrationId);
-    if (!outcome.ok) return reportFault(this.#options, outcome.error);
-    const stored = outcome.value.find((record) => record.key === `decision/${migrationId}`);
-    const restored = stored === undefined ? null : decodeDecision(stored);
-    if (restored !== null && restored.from !== peer) return;
-    if (restored === null && envelope.settled) return;
-    const { guests, sessions } = this.#parts;
-    const isRunning =
-      restored !== null && (guests.get(restored.guestName)?.epoch ?? -1) >= restored.epoch;
-    sessions.spawnDestination(
-      { migrationId, from: peer, terms: null, restored, isRunning },
-      context,
-    );
-    sessions.tell(migrationId, envelope);
+    if (vm === undefined) return;
+    if (this.#parts.guests.get(vm.vm) !== undefined) {
+      return this.#send(peer, migrationId, { type: 'resumed' }, context);
+    }
+    const what = `"${vm.vm}" is ${id}'s in the log and does not run there`;
+    const error = new DwcpError('ERR_DWCP_GUEST_FAILED', what);
+    this.#send(peer, migrationId, { type: 'migrationFailed', error }, context);
   }
 
   #prepare(
@@ -93,14 +75,16 @@ export class NodeInbox {
     const { admission, sessions } = this.#parts;
     const refusal = admission.refusalToReceive(terms.guestName);
     if (refusal !== null) return this.#refuse(peer, migrationId, refusal, context);
-    sessions.spawnDestination(
-      { migrationId, from: peer, terms, restored: null, isRunning: false },
-      context,
-    );
+    const begin = { type: 'asked', terms } as const;
+    sessions.spawnDestination({ migrationId, from: peer, begin, arrived: null }, context);
   }
 
   #refuse(peer: string, migrationId: string, error: DwcpError, context: NodeContext): void {
-    const reply = encodeMessage(migrationId, { type: 'prepareReply', outcome: failed(error) });
-    context.effect(() => this.#parts.links.send(peer, reply));
+    this.#send(peer, migrationId, { type: 'prepareReply', outcome: failed(error) }, context);
+  }
+
+  #send(peer: string, migrationId: string, message: MigrationMessage, context: NodeContext): void {
+    const envelope = encodeMessage(migrationId, message);
+    context.effect(() => this.#parts.links.send(peer, envelope));
   }
 }

@@ -1,9 +1,12 @@
 /** What the node's actor is told: by its links, by the public face, by its guests and sessions. */
-import type { dwcp } from '#wire';
-import type { MigrateOptions, MigrationReceipt } from '../node.ts';
+import type { ClaimReceipt, MigrateOptions, MigrationReceipt } from '../node.ts';
 import type { Guest, WorkloadReport } from '../ports/hypervisor.ts';
-import type { StoredRecord } from '../ports/storage.ts';
 import type { DestinationResult } from '../protocols/migration/destination.ts';
+import type {
+  OwnershipAnswer,
+  OwnershipCommand,
+  VmOwnership,
+} from '../protocols/ownership/types.ts';
 import type { Completion, Outcome } from '../util/errors.ts';
 import type { LinkReport } from './messages.ts';
 import type { SourceSessionResult } from './migration-source.ts';
@@ -33,7 +36,7 @@ export type NodeCommand =
       readonly type: 'claim';
       readonly guestName: string;
       readonly operator: string;
-      readonly done: Completion<void>;
+      readonly done: Completion<ClaimReceipt>;
     }
   | { readonly type: 'setMaxBandwidth'; readonly peer: string; readonly bytesPerSec: number }
   | {
@@ -65,29 +68,43 @@ export type GuestNews =
     }
   | { readonly type: 'poll' };
 
-/** The decision records that an envelope of no running session may be about. */
-export interface RecordsFound {
-  readonly type: 'looked';
-  readonly migrationId: string;
-  readonly peer: string;
-  readonly envelope: dwcp.IEnvelope;
-  readonly outcome: Outcome<readonly StoredRecord[]>;
+/** This host applied something about a VM; the news may be old. A lost one is followed by a question. */
+export interface OwnershipNews {
+  readonly type: 'ownershipNews';
+  readonly vm: string;
+  readonly now: VmOwnership | null;
 }
 
-/** The decisions of earlier processes, when a peer came back that may have settled them. */
-export interface DecisionsFound {
-  readonly type: 'decisionsFound';
-  readonly peer: string;
-  readonly outcome: Outcome<readonly StoredRecord[]>;
+export interface Insisted {
+  readonly type: 'insisted';
+  readonly key: string;
+  readonly outcome: Outcome<OwnershipAnswer>;
 }
 
-/** Whether this host still holds a fence for what its peer decided. */
-export interface FencesFound {
-  readonly type: 'fencesFound';
-  readonly peer: string;
-  readonly migrationId: string;
-  readonly outcome: Outcome<readonly StoredRecord[]>;
+/** Whose a guest of this host is. */
+export interface Confirmed {
+  readonly type: 'confirmed';
+  readonly guest: Guest;
+  readonly outcome: Outcome<OwnershipAnswer>;
 }
+
+export interface ClaimAnswered {
+  readonly type: 'claimAnswered';
+  readonly guestName: string;
+  readonly operator: string;
+  readonly done: Completion<ClaimReceipt>;
+  readonly outcome: Outcome<OwnershipAnswer>;
+}
+
+export type LogReport =
+  | OwnershipNews
+  | Insisted
+  | Confirmed
+  | ClaimAnswered
+  /** Of a session: it is over, and the log must still hear this. */
+  | { readonly type: 'insist'; readonly command: OwnershipCommand }
+  | { readonly type: 'insistAgain' }
+  | { readonly type: 'confirmAgain'; readonly guest: Guest };
 
 export type SessionReport =
   | {
@@ -112,9 +129,7 @@ export type NodeMessage =
   | LinkReport
   | NodeCommand
   | GuestNews
-  | RecordsFound
-  | DecisionsFound
-  | FencesFound
+  | LogReport
   | SessionReport
   | { readonly type: 'govern' };
 

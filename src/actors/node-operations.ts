@@ -1,16 +1,22 @@
 /** What an operator asks of the migrations of a node: begin, limit, cancel, claim. */
 import type { MigrationTerms } from '../protocols/migration/types.ts';
+import type { OwnershipAnswer } from '../protocols/ownership/types.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
 import { nothingToClaim, tooLate } from './migration-shell.ts';
 import { type Admission, unknownGuest } from './node-admission.ts';
 import type { BandwidthTable } from './node-bandwidth.ts';
 import type { GuestTable } from './node-guests.ts';
-import type { MigrateCommand, NodeContext } from './node-messages.ts';
+import type { ClaimAnswered, MigrateCommand, NodeContext, NodeMessage } from './node-messages.ts';
+import type { NodeActorOptions } from './node-options.ts';
 import type { SessionTable } from './node-sessions.ts';
 
 export const DEFAULT_MAX_DOWNTIME_MS = 300;
 
+/** An operator waits for the answer. */
+const CLAIM_PATIENCE_MS = 5_000;
+
 export interface OperationParts {
+  readonly options: NodeActorOptions;
   readonly guests: GuestTable;
   readonly sessions: SessionTable;
   readonly admission: Admission;
@@ -53,7 +59,7 @@ export class Operations {
     };
     bandwidth.setMigration(terms.migrationId, to, options.maxBandwidth ?? migrationBandwidth);
     const { reference } = guest;
-    sessions.spawnSource({ terms, to, guest, reference, restored: null, done }, context);
+    sessions.spawnSource({ terms, to, guest, reference, isRestored: false, done }, context);
   }
 
   cancel(migrationId: string, done: Completion<void>, context: NodeContext): void {
@@ -86,12 +92,46 @@ export class Operations {
     context.effect(() => done(succeeded(undefined)));
   }
 
-  claim(guestName: string, operator: string, done: Completion<void>, context: NodeContext): void {
-    const session = this.#parts.sessions.sourceOf(guestName);
-    if (session === undefined) {
-      return context.effect(() => done(failed(nothingToClaim(guestName))));
+  claim(command: NodeMessage & { type: 'claim' }, context: NodeContext): void {
+    const { guestName, operator, done } = command;
+    const { id, ownership } = this.#parts.options;
+    const vm = ownership.get(guestName);
+    if (vm === null || vm.owner === id) {
+      const error = vm === null ? unknownVm(guestName) : nothingToClaim(guestName);
+      return context.effect(() => done(failed(error)));
     }
-    if (session.ref.tell({ type: 'claim', operator, done }) === 'accepted') return;
-    context.effect(() => done(failed(nothingToClaim(guestName))));
+    const { epoch } = vm;
+    const claim = { type: 'claim', vm: guestName, epoch, host: id, operator } as const;
+    const answered = context.completion<OwnershipAnswer>((outcome) => {
+      return { type: 'claimAnswered', guestName, operator, done, outcome };
+    });
+    context.effect(() => ownership.propose(claim, CLAIM_PATIENCE_MS, answered));
   }
+
+  /** In the log, and applied here: a frozen copy of it runs again. */
+  claimAnswered(answer: ClaimAnswered, context: NodeContext): void {
+    const { guestName, operator, done, outcome } = answer;
+    if (!outcome.ok) return context.effect(() => done(outcome));
+    const { value } = outcome;
+    if (!value.ok) {
+      const what = `the log of the group did not take the claim of "${guestName}" (${value.code})`;
+      const hint = 'Its owner changed meanwhile. See who owns it with: dwcp status';
+      const error = new DwcpError('ERR_DWCP_NOT_OWNER', what, { hint });
+      return context.effect(() => done(failed(error)));
+    }
+    const { guests, sessions, options } = this.#parts;
+    const session = sessions.sourceOf(guestName);
+    session?.ref.tell({ type: 'claimed', operator });
+    // A copy that is being compared is one that runs elsewhere: it is released, and not woken.
+    const phase = options.view.migrations.get(session?.migrationId ?? '')?.phase;
+    const resumed = guests.get(guestName) !== undefined && phase !== 'verifying';
+    const epoch = value.vm?.epoch ?? 0;
+    context.effect(() => done(succeeded({ guest: guestName, epoch, resumed })));
+  }
+}
+
+function unknownVm(guestName: string): DwcpError {
+  return new DwcpError('ERR_DWCP_GUEST_UNKNOWN', `the log of the group knows no "${guestName}"`, {
+    hint: 'Nobody owns it, so nothing is to be claimed: start it.',
+  });
 }

@@ -10,8 +10,8 @@ export interface NodeActorOptions {
   readonly id: string;
   readonly hypervisors: Hypervisors;
   readonly storage: Storage;
-  readonly recovery: Recovery;
   readonly ownership: Ownership;
+  readonly recovery: Recovery;
   readonly maxConcurrentMigrations: number;
   /** Bytes per second: of a link that nobody limits, and of a migration that names no limit. */
   readonly maxBandwidth?: number;

@@ -1,23 +1,24 @@
 /**
  * What a node finds in its data directory before it speaks to anybody: its guests, and migrations
- * that an earlier process left undecided. Fenced guests stay fenced.
+ * that an earlier process left unsettled. It wakes nobody: that is for the log to say.
  */
 import type { Guest, GuestKind, GuestReference, Hypervisor } from '../ports/hypervisor.ts';
 import type { Storage, StoredRecord } from '../ports/storage.ts';
-import type { DecisionRecord, FenceRecord } from '../protocols/migration/types.ts';
+import type { ArrivalRecord, FenceRecord } from '../protocols/migration/types.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { inTurn } from '../util/in-turn.ts';
-import { decodeClaim, decodeDecision, decodeFence, decodeGuest } from './migration-records.ts';
+import { decodeArrival, decodeFence, decodeGuest } from './migration-records.ts';
 
 export interface Recovery {
   readonly guests: readonly RecoveredGuest[];
   readonly fences: readonly {
     readonly record: FenceRecord;
-    readonly claimedBy: string | null;
     readonly guest: Guest | null;
   }[];
-  /** Commits whose guest this host owns but does not run yet. */
-  readonly commits: readonly DecisionRecord[];
+  /** Guests that arrived whole and have no record of their own; null when the process is gone. */
+  readonly arrivals: readonly { readonly record: ArrivalRecord; readonly guest: Guest | null }[];
+  /** Guests whose process is gone for certain. */
+  readonly gone: readonly { readonly name: string; readonly epoch: number }[];
   readonly faults: readonly DwcpError[];
 }
 
@@ -35,7 +36,7 @@ export function recover(
 ): void {
   const list = (kind: string, listed: Completion<readonly StoredRecord[]>): void =>
     storage.list(`${kind}/`, listed);
-  inTurn(['fence', 'claim', 'decision', 'guest'], list, (lists) => {
+  inTurn(['fence', 'arrival', 'guest'], list, (lists) => {
     const records = lists.ok ? decodeRecords(lists.value) : lists;
     if (!records.ok) return done(records);
     new RecoveryRun(storage, hypervisors, records.value).run(done);
@@ -44,18 +45,16 @@ export function recover(
 
 interface Records {
   readonly fences: readonly FenceRecord[];
-  readonly claims: readonly ReturnType<typeof decodeClaim>[];
-  readonly decisions: readonly DecisionRecord[];
+  readonly arrivals: readonly ArrivalRecord[];
   readonly guests: readonly ReturnType<typeof decodeGuest>[];
 }
 
 function decodeRecords(lists: readonly (readonly StoredRecord[])[]): Outcome<Records> {
-  const [fences = [], claims = [], decisions = [], guests = []] = lists;
+  const [fences = [], arrivals = [], guests = []] = lists;
   try {
     return succeeded({
       fences: fences.map(decodeFence),
-      claims: claims.map(decodeClaim),
-      decisions: decisions.map(decodeDecision),
+      arrivals: arrivals.map(decodeArrival),
       guests: guests.map(decodeGuest),
     });
   } catch (error) {
@@ -68,65 +67,83 @@ class RecoveryRun {
   readonly #storage: Storage;
   readonly #hypervisors: Hypervisors;
   readonly #records: Records;
+  readonly #fences: readonly FenceRecord[];
   readonly #fenced: ReadonlySet<string>;
   readonly #guests = new Map<string, RecoveredGuest>();
+  readonly #arrivals: Recovery['arrivals'][number][] = [];
+  readonly #gone: Recovery['gone'][number][] = [];
   readonly #faults: DwcpError[] = [];
 
   constructor(storage: Storage, hypervisors: Hypervisors, records: Records) {
     this.#storage = storage;
     this.#hypervisors = hypervisors;
     this.#records = records;
-    this.#fenced = new Set(records.fences.map((fence) => fence.guestName));
+    this.#fences = records.fences.filter((fence) => !this.#isStale(fence));
+    this.#fenced = new Set(this.#fences.map((fence) => fence.guestName));
   }
 
   run(done: Completion<Recovery>): void {
-    const adopt = (record: Records['guests'][number], next: Completion<void>): void =>
-      this.#adopt(record, next);
-    inTurn(this.#records.guests, adopt, (adopted) => {
-      if (!adopted.ok) return done(adopted);
-      this.#removeOrphans((removed) => done(removed.ok ? succeeded(this.#found()) : removed));
-    });
+    const { guests, arrivals } = this.#records;
+    const stale = this.#records.fences.filter((fence) => this.#isStale(fence));
+    const forget = ({ migrationId }: FenceRecord, one: Completion<void>): void =>
+      this.#storage.remove(`fence/${migrationId}`, one);
+    const steps = [
+      (next: Completion<unknown>) => inTurn(stale, forget, next),
+      (next: Completion<unknown>) =>
+        inTurn(guests, (record, one) => this.#adopt(record, one), next),
+      (next: Completion<unknown>) =>
+        inTurn(arrivals, (record, one) => this.#find(record, one), next),
+      (next: Completion<unknown>) => this.#removeOrphans(next),
+    ];
+    inTurn(
+      steps,
+      (step, next: Completion<unknown>) => step(next),
+      (ran) => {
+        done(ran.ok ? succeeded(this.#found()) : ran);
+      },
+    );
   }
 
-  #adopt(record: Records['guests'][number], done: Completion<void>): void {
-    const { reference, epoch } = record;
+  #adopt({ reference, epoch }: Records['guests'][number], done: Completion<void>): void {
     const { name } = reference;
     adoptGuest(this.#hypervisors, reference, (adopted) => {
       if (adopted.ok) {
         this.#guests.set(name, { guest: adopted.value, epoch });
-        if (this.#fenced.has(name)) return done(succeeded(undefined));
-        return this.#runAgain(adopted.value, done);
+        return done(succeeded(undefined));
       }
       this.#faults.push(adopted.error);
       // Only a process that is gone for certain is forgotten; one that is merely silent stays ours.
       const isGone = adopted.error.code === 'ERR_DWCP_GUEST_FAILED';
       if (!isGone || this.#fenced.has(name)) return done(succeeded(undefined));
+      this.#gone.push({ name, epoch });
       this.#storage.remove(`guest/${name}`, done);
     });
   }
 
-  /**
-   * Without a fence record `fenced` was never sent: a guest that stands still was stopped by a move
-   * that died with its agent, and nobody else may run it.
-   */
-  #runAgain(guest: Guest, done: Completion<void>): void {
-    const noted = (outcome: Outcome<unknown>): void => {
-      if (!outcome.ok) this.#faults.push(outcome.error);
+  /** A guest with a record of its own has arrived for good. */
+  #find(record: ArrivalRecord, done: Completion<void>): void {
+    const { guestName, migrationId, reference } = record;
+    const own = this.#records.guests.find((guest) => guest.reference.name === guestName);
+    if (own !== undefined && isSameProcess(own.reference, reference)) {
+      return this.#storage.remove(`arrival/${migrationId}`, done);
+    }
+    adoptGuest(this.#hypervisors, reference, (adopted) => {
+      if (adopted.ok) this.#arrivals.push({ record, guest: adopted.value });
+      else if (adopted.error.code === 'ERR_DWCP_GUEST_FAILED') {
+        this.#arrivals.push({ record, guest: null });
+      } else {
+        this.#faults.push(adopted.error);
+      }
       done(succeeded(undefined));
-    };
-    guest.state((state) => {
-      if (!state.ok || state.value === 'running') return noted(state);
-      guest.unfence(noted);
     });
   }
 
   #removeOrphans(done: Completion<unknown>): void {
-    const { fences, guests } = this.#records;
-    const keep = new Set([
-      ...guests.map(({ reference }) => reference.socketPath),
-      ...this.#commits().map((commit) => commit.reference?.socketPath ?? ''),
-      ...fences.map((fence) => fence.reference.socketPath),
-    ]);
+    const keep = new Set(
+      [...this.#records.guests, ...this.#records.arrivals, ...this.#fences].map(
+        ({ reference }) => reference.socketPath,
+      ),
+    );
     inTurn(
       this.#hypervisors.values(),
       (hypervisor, next: Completion<readonly string[]>) => hypervisor.removeOrphans(keep, next),
@@ -134,30 +151,27 @@ class RecoveryRun {
     );
   }
 
-  #commits(): readonly DecisionRecord[] {
-    const { decisions, guests } = this.#records;
-    return decisions.filter((decision) => {
-      if (decision.verdict !== 'commit' || decision.reference === null) return false;
-      const known = guests.find(({ reference }) => reference.name === decision.guestName);
-      const isOld = known !== undefined && known.epoch >= decision.epoch;
-      return !this.#fenced.has(decision.guestName) && !isOld;
-    });
+  /** A namesake was started since, which only a settled fence lets happen. */
+  #isStale({ guestName, reference }: FenceRecord): boolean {
+    const own = this.#records.guests.find((guest) => guest.reference.name === guestName);
+    return own !== undefined && !isSameProcess(own.reference, reference);
   }
 
   #found(): Recovery {
-    const { fences, claims } = this.#records;
     return {
       guests: [...this.#guests.values()],
-      fences: fences.map((record) => ({
-        record,
-        claimedBy:
-          claims.find((claim) => claim.migrationId === record.migrationId)?.operator ?? null,
-        guest: this.#guests.get(record.guestName)?.guest ?? null,
-      })),
-      commits: this.#commits(),
+      fences: this.#fences.map((record) => {
+        return { record, guest: this.#guests.get(record.guestName)?.guest ?? null };
+      }),
+      arrivals: this.#arrivals,
+      gone: this.#gone,
       faults: this.#faults,
     };
   }
+}
+
+function isSameProcess(one: GuestReference, other: GuestReference): boolean {
+  return one.pid === other.pid && one.startTicks === other.startTicks;
 }
 
 function adoptGuest(

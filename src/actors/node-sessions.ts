@@ -2,10 +2,11 @@
 import type { dwcp } from '#wire';
 import type { MigrationReceipt } from '../node.ts';
 import type { Guest, Hypervisor } from '../ports/hypervisor.ts';
-import type { DecisionRecord, MigrationTerms } from '../protocols/migration/types.ts';
+import type { DestinationBeginning } from '../protocols/migration/destination.ts';
+import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { type Completion, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { destinationSession } from './migration-destination.ts';
-import type { LinkNews, SessionCommand, SessionLog, SessionStatus } from './migration-shell.ts';
+import type { LinkNews, SessionCommand, SessionParts, SessionStatus } from './migration-shell.ts';
 import { type SourceSessionResult, sourceSession } from './migration-source.ts';
 import type { GuestTable } from './node-guests.ts';
 import type { LinkTable } from './node-links.ts';
@@ -14,6 +15,7 @@ import type { NodeActorOptions } from './node-options.ts';
 import type { ActorRef, SpawnOptions } from './system.ts';
 
 export interface Session {
+  readonly migrationId: string;
   readonly peer: string;
   readonly side: 'source' | 'destination';
   readonly guestName: string;
@@ -26,16 +28,15 @@ export interface SourceSpec {
   readonly to: string;
   readonly guest: Guest | null;
   readonly reference: Guest['reference'];
-  readonly restored: { readonly claimedBy: string | null } | null;
+  readonly isRestored: boolean;
   readonly done: Completion<MigrationReceipt> | null;
 }
 
 export interface DestinationSpec {
   readonly migrationId: string;
   readonly from: string;
-  readonly terms: MigrationTerms | null;
-  readonly restored: DecisionRecord | null;
-  readonly isRunning: boolean;
+  readonly begin: DestinationBeginning;
+  readonly arrived: Guest | null;
 }
 
 export class SessionTable {
@@ -58,6 +59,13 @@ export class SessionTable {
     return this.#sessions.get(migrationId);
   }
 
+  /** Its guest is on the way here. */
+  isReceiving(guestName: string): boolean {
+    return [...this.#sessions.values()].some(
+      (session) => session.side === 'destination' && session.guestName === guestName,
+    );
+  }
+
   sourceOf(guestName: string): Session | undefined {
     return [...this.#sessions.values()].find(
       (session) => session.side === 'source' && session.guestName === guestName,
@@ -71,6 +79,13 @@ export class SessionTable {
     }
   }
 
+  /** What was applied concerns every session with that guest. */
+  tellAbout(guestName: string, command: SessionCommand & { type: 'applied' }): void {
+    for (const session of this.#sessions.values()) {
+      if (session.guestName === guestName) session.ref.tell(command);
+    }
+  }
+
   tell(migrationId: string, envelope: dwcp.IEnvelope): void {
     const news: LinkNews = { type: 'envelope', envelope };
     this.#sessions.get(migrationId)?.ref.tell({ type: 'news', news });
@@ -79,19 +94,19 @@ export class SessionTable {
   spawnSource(spec: SourceSpec, context: NodeContext): void {
     const { migrationId, guestName } = spec.terms;
     const managed = this.#guests.get(guestName);
-    if (managed !== undefined) managed.migrationId = migrationId;
-    const { id, storage } = this.#options;
+    if (managed !== undefined && spec.guest !== null) managed.migrationId = migrationId;
+    const { id } = this.#options;
     const spawned = sourceSession(`migration-${migrationId}`, {
       ...spec,
       from: id,
       link: this.#links.get(spec.to),
       maxBandwidth: () => this.#limitTo(spec.to),
-      storage,
-      log: this.#log(migrationId),
+      ...this.#parts(migrationId, context),
       publish: (status) => this.#publish(status, spec.to),
       finished: context.completion((outcome) => ({ type: 'sourceFinished', migrationId, outcome })),
     });
     this.#sessions.set(migrationId, {
+      migrationId,
       peer: spec.to,
       side: 'source',
       guestName,
@@ -101,11 +116,10 @@ export class SessionTable {
   }
 
   spawnDestination(spec: DestinationSpec, context: NodeContext): void {
-    const { migrationId, from, terms, restored } = spec;
-    const { id, storage, hypervisors } = this.#options;
-    const kind = terms?.guestKind ?? restored?.reference?.kind;
-    const hypervisor: Hypervisor | null =
-      kind === undefined ? null : (hypervisors.get(kind) ?? null);
+    const { migrationId, from, begin } = spec;
+    const { id, hypervisors } = this.#options;
+    const kind = begin.type === 'asked' ? begin.terms.guestKind : begin.record.reference.kind;
+    const hypervisor: Hypervisor | null = hypervisors.get(kind) ?? null;
     const received = context.completion<{ guest: Guest; epoch: number }>((outcome) =>
       outcome.ok
         ? { type: 'received', ...outcome.value, migrationId }
@@ -116,8 +130,7 @@ export class SessionTable {
       to: id,
       hypervisor,
       link: this.#links.get(from),
-      storage,
-      log: this.#log(migrationId),
+      ...this.#parts(migrationId, context),
       publish: (status) => this.#publish(status, null),
       received: (guest, epoch) => received(succeeded({ guest, epoch })),
       finished: context.completion((outcome) => ({
@@ -127,9 +140,10 @@ export class SessionTable {
       })),
     });
     this.#sessions.set(migrationId, {
+      migrationId,
       peer: from,
       side: 'destination',
-      guestName: terms?.guestName ?? restored?.guestName ?? '',
+      guestName: begin.type === 'asked' ? begin.terms.guestName : begin.record.guestName,
       ref: this.#watched(migrationId, spawned, context),
       done: null,
     });
@@ -146,14 +160,14 @@ export class SessionTable {
     const { result, receipt } = outcome.value;
     const managed = this.#guests.get(session.guestName);
     if (managed?.migrationId === migrationId) {
-      if (result.type === 'moved') this.#guests.forget(session.guestName);
-      else this.#guests.stayed(session.guestName);
+      if (result.type === 'stayed') this.#guests.stayed(session.guestName, context);
+      else this.#guests.forget(session.guestName);
     }
     const { done } = session;
     if (done === null) return;
     context.effect(() => {
       if (receipt !== null) done(succeeded(receipt));
-      else if (result.type === 'stayed') done(failed(result.error));
+      else if (result.type !== 'moved') done(failed(result.error));
     });
   }
 
@@ -183,7 +197,12 @@ export class SessionTable {
     return this.#options.view.bandwidth.get(peer) ?? 0;
   }
 
-  #log(migrationId: string): SessionLog {
-    return (what, reason) => this.#options.log({ migrationId, what }, reason);
+  #parts(migrationId: string, { self }: NodeContext): SessionParts {
+    const { storage, ownership, log } = this.#options;
+    return {
+      ...{ storage, ownership },
+      insist: (command) => void self.tell({ type: 'insist', command }),
+      log: (what, reason) => log({ migrationId, what }, reason),
+    };
   }
 }

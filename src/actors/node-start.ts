@@ -4,6 +4,7 @@ import type { Observable } from 'rxjs';
 import type { NodeIdentity } from '../identity/authority.ts';
 import { loadNode } from '../identity/files.ts';
 import type {
+  ClaimReceipt,
   DwcpNode,
   GroupView,
   GuestHandle,
@@ -207,8 +208,8 @@ class RunningNode implements DwcpNode {
     return this.#ask<void>((done) => ({ type: 'cancel', migrationId, done }));
   }
 
-  claim(guestName: string, operator: string): Promise<void> {
-    return this.#ask<void>((done) => ({ type: 'claim', guestName, operator, done }));
+  claim(guestName: string, operator: string): Promise<ClaimReceipt> {
+    return this.#ask<ClaimReceipt>((done) => ({ type: 'claim', guestName, operator, done }));
   }
 
   setMaxBandwidth(peer: string, bytesPerSec: number): void {

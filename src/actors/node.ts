@@ -4,14 +4,14 @@
  *   node-guests      the guests of this host        node-links       the links that are up
  *   node-sessions    the migrations that run        node-inbox       envelopes of peers
  *   node-operations  what an operator asks          node-admission   whether a migration may begin
- *   node-decisions   decisions that were not settled
+ *   node-ownership   what it says to the log of the group, and hears of it
  *   node-bandwidth   what each link may carry       node-governor    the CPU limit
  */
-import type { DecisionRecord } from '../protocols/migration/types.ts';
+import type { OwnershipCommand } from '../protocols/ownership/types.ts';
 import { unreachable } from '../util/assert.ts';
+import { DwcpError, failed } from '../util/errors.ts';
 import { Admission } from './node-admission.ts';
 import { BandwidthTable } from './node-bandwidth.ts';
-import { UnsettledDecisions } from './node-decisions.ts';
 import { LinkGovernor } from './node-governor.ts';
 import { GuestTable } from './node-guests.ts';
 import { NodeInbox } from './node-inbox.ts';
@@ -19,6 +19,7 @@ import { LinkTable } from './node-links.ts';
 import type { NodeContext, NodeMessage } from './node-messages.ts';
 import { DEFAULT_MAX_DOWNTIME_MS, Operations } from './node-operations.ts';
 import { type NodeActorOptions, reportFault } from './node-options.ts';
+import { NodeOwnership } from './node-ownership.ts';
 import type { Recovery } from './node-recovery.ts';
 import { SessionTable } from './node-sessions.ts';
 import type { SpawnOptions } from './system.ts';
@@ -48,13 +49,15 @@ export class NodeState {
   readonly #sessions: SessionTable;
   readonly #operations: Operations;
   readonly #inbox: NodeInbox;
-  readonly #decisions: UnsettledDecisions;
+  readonly #ownership: NodeOwnership;
   readonly #bandwidth: BandwidthTable;
   readonly #governor: LinkGovernor | null;
   readonly #options: NodeActorOptions;
 
   constructor(options: NodeActorOptions, context: NodeContext) {
-    const guests = new GuestTable(options);
+    const insist = (command: OwnershipCommand, asking: NodeContext): void =>
+      this.#ownership.insist(command, asking);
+    const guests = new GuestTable(options, insist);
     const links = new LinkTable(options.view);
     const sessions = new SessionTable(options, guests, links);
     const admission = new Admission(options, guests, links, sessions);
@@ -66,20 +69,15 @@ export class NodeState {
     const migrationBandwidth = options.migrationBandwidth ?? 0;
     this.#bandwidth = bandwidth;
     this.#operations = new Operations({
-      ...{ guests, sessions, admission, bandwidth, migrationBandwidth },
+      ...{ options, guests, sessions, admission, bandwidth, migrationBandwidth },
     });
     this.#governor =
       options.cpu === undefined
         ? null
         : new LinkGovernor(options.cpu, options.view.links, bandwidth, context);
-    const decisions = new UnsettledDecisions(options, guests, links, sessions);
-    this.#decisions = decisions;
-    this.#inbox = new NodeInbox(options, { guests, links, sessions, admission, decisions });
-    const { recovery } = options;
-    for (const { guest, epoch } of recovery.guests) guests.manage(guest, epoch, context);
-    for (const error of recovery.faults) reportFault(options, error);
-    for (const fence of recovery.fences) this.#settleFence(fence, context);
-    for (const record of recovery.commits) this.#settleCommit(record, context);
+    this.#inbox = new NodeInbox(options, { guests, links, sessions, admission });
+    this.#ownership = new NodeOwnership(options, guests, sessions, context);
+    this.#recover(options.recovery, context);
     guests.poll(context);
   }
 
@@ -89,7 +87,6 @@ export class NodeState {
         const { peer, peerRestarted } = message;
         const link = this.#links.up(message);
         this.#bandwidth.apply(peer);
-        this.#decisions.linkUp(peer, context);
         return this.#sessions.tellPeers(peer, { type: 'linkUp', link, peerRestarted });
       }
       case 'linkDown': {
@@ -103,20 +100,28 @@ export class NodeState {
         return;
       case 'envelope':
         return this.#inbox.route(message.peer, message.envelope, context);
-      case 'decisionsFound':
-        return this.#decisions.repeat(message, context);
-      case 'fencesFound':
-        return this.#decisions.answer(message, context);
-      case 'looked':
-        return this.#inbox.looked(message, context);
+      case 'ownershipNews':
+        return this.#ownership.heard(message, context);
+      case 'insist':
+        return this.#ownership.insist(message.command, context);
+      case 'insisted':
+        return this.#ownership.insisted(message, context);
+      case 'insistAgain':
+        return this.#ownership.insistAgain(context);
+      case 'confirmed':
+        return this.#ownership.confirmed(message, context);
+      case 'confirmAgain':
+        return this.#ownership.confirm(message.guest, context);
       case 'adopt':
-        return this.#guests.adopt(message.guest, message.epoch, message.done, context);
+        return this.#adopt(message, context);
       case 'migrate':
         return this.#operations.migrate(message, context);
       case 'cancel':
         return this.#operations.cancel(message.migrationId, message.done, context);
       case 'claim':
-        return this.#operations.claim(message.guestName, message.operator, message.done, context);
+        return this.#operations.claim(message, context);
+      case 'claimAnswered':
+        return this.#operations.claimAnswered(message, context);
       case 'setMaxBandwidth':
         return this.#bandwidth.setPeer(message.peer, message.bytesPerSec);
       case 'setMigrationBandwidth': {
@@ -133,9 +138,9 @@ export class NodeState {
       case 'poll':
         return this.#guests.receive(message, context);
       case 'sourceFinished':
-        return this.#sessions.sourceFinished(message.migrationId, message.outcome, context);
+        return this.#sourceFinished(message, context);
       case 'destinationFinished':
-        return;
+        return this.#destinationFinished(message);
       case 'sessionEnded':
         this.#bandwidth.forget(message.migrationId);
         return this.#sessions.ended(message.migrationId);
@@ -148,22 +153,59 @@ export class NodeState {
     this.#guests.detach();
   }
 
-  /** An earlier process gave a guest up and did not hear what became of it. */
-  #settleFence(fence: Recovery['fences'][number], context: NodeContext): void {
-    const { record, claimedBy, guest } = fence;
-    const { migrationId, guestName, epoch, reference, to } = record;
-    const terms = { ...UNKNOWN_TERMS, migrationId, guestName, epoch, guestKind: reference.kind };
-    const restored = { claimedBy };
-    this.#sessions.spawnSource({ terms, to, guest, reference, restored, done: null }, context);
+  #adopt({ guest, epoch, done }: NodeMessage & { type: 'adopt' }, context: NodeContext): void {
+    const { name } = guest.reference;
+    if (!this.#sessions.isReceiving(name)) return this.#guests.adopt(guest, epoch, done, context);
+    const error = new DwcpError('ERR_DWCP_GUEST_STATE', `"${name}" is on its way to this host`);
+    context.effect(() => done(failed(error)));
   }
 
-  /** An earlier process took a guest over and did not come to run it. */
-  #settleCommit(restored: DecisionRecord, context: NodeContext): void {
-    const { migrationId, from } = restored;
-    this.#sessions.spawnDestination(
-      { migrationId, from, terms: null, restored, isRunning: false },
+  #sourceFinished(report: NodeMessage & { type: 'sourceFinished' }, context: NodeContext): void {
+    const { migrationId, outcome } = report;
+    const name = this.#sessions.get(migrationId)?.guestName;
+    this.#sessions.sourceFinished(migrationId, outcome, context);
+    const stayed = outcome.ok && outcome.value.result.type === 'stayed';
+    if (stayed && name !== undefined) this.#ownership.stayed(name, context);
+  }
+
+  /** Owned here and not running: nobody but an operator helps, so somebody has to hear of it. */
+  #destinationFinished({ outcome }: NodeMessage & { type: 'destinationFinished' }): void {
+    if (!outcome.ok || outcome.value.type !== 'refused') return;
+    const { error } = outcome.value;
+    if (error.code === 'ERR_DWCP_GUEST_FAILED') reportFault(this.#options, error);
+  }
+
+  /** What an earlier process left. Nothing that stands still is touched before the log said whose it is. */
+  #recover(recovery: Recovery, context: NodeContext): void {
+    const { id: host } = this.#options;
+    for (const error of recovery.faults) reportFault(this.#options, error);
+    for (const { name, epoch } of recovery.gone) {
+      this.#ownership.insist({ type: 'unregister', vm: name, host, epoch }, context);
+    }
+    for (const { guest, epoch } of recovery.guests) this.#guests.manage(guest, epoch, context);
+    for (const fence of recovery.fences) this.#settleFence(fence, context);
+    for (const arrival of recovery.arrivals) this.#settleArrival(arrival, context);
+    for (const { guest } of recovery.guests) {
+      const managed = this.#guests.get(guest.reference.name);
+      if (managed?.migrationId === null) this.#ownership.confirm(guest, context);
+    }
+  }
+
+  /** An earlier process gave a guest up and did not come to know what became of it. */
+  #settleFence({ record, guest }: Recovery['fences'][number], context: NodeContext): void {
+    const { migrationId, guestName, epoch, reference, to } = record;
+    const terms = { ...UNKNOWN_TERMS, migrationId, guestName, epoch, guestKind: reference.kind };
+    this.#sessions.spawnSource(
+      { terms, to, guest, reference, isRestored: true, done: null },
       context,
     );
+  }
+
+  /** An earlier process held all of a guest, and its source was fenced. */
+  #settleArrival({ record, guest }: Recovery['arrivals'][number], context: NodeContext): void {
+    const { migrationId, from } = record;
+    const begin = { type: 'arrived', record, isAlive: guest !== null } as const;
+    this.#sessions.spawnDestination({ migrationId, from, begin, arrived: guest }, context);
   }
 }
 

@@ -5,6 +5,7 @@ import { ChannelCredentials, Client, type ServiceError } from '@grpc/grpc-js';
 import type { NodeIdentity } from '../identity/authority.ts';
 import { nodeIdOf } from '../identity/node-id.ts';
 import type {
+  ClaimReceipt,
   GuestStatus,
   MigrateOptions,
   MigrationProgress,
@@ -66,8 +67,9 @@ export class AdminClient {
     await this.#call(adminMethods.cancel, { migrationId });
   }
 
-  async claim(guest: string): Promise<void> {
-    await this.#call(adminMethods.claim, { guest });
+  async claim(guest: string): Promise<ClaimReceipt> {
+    const { epoch, resumed } = await this.#call(adminMethods.claim, { guest });
+    return { guest, epoch, resumed };
   }
 
   async setMaxBandwidth(peer: string, bytesPerSec: number): Promise<void> {

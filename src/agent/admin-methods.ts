@@ -26,7 +26,7 @@ export interface AdminMethods {
   readonly listMigrations: AdminMethod<Empty, typeof dwcp.AdminMigrations>;
   readonly migrate: AdminMethod<typeof dwcp.AdminMigrateRequest, typeof dwcp.AdminMigrateEvent>;
   readonly cancel: AdminMethod<typeof dwcp.AdminCancelRequest, Empty>;
-  readonly claim: AdminMethod<typeof dwcp.AdminClaimRequest, Empty>;
+  readonly claim: AdminMethod<typeof dwcp.AdminClaimRequest, typeof dwcp.AdminClaimReply>;
   readonly setMaxBandwidth: AdminMethod<typeof dwcp.AdminSetMaxBandwidthRequest, Empty>;
   readonly limitMigration: AdminMethod<typeof dwcp.AdminLimitMigrationRequest, Empty>;
   readonly startGuest: AdminMethod<typeof dwcp.AdminStartGuestRequest, typeof dwcp.AdminGuest>;
@@ -38,7 +38,7 @@ export const adminMethods: AdminMethods = {
   listMigrations: method('ListMigrations', dwcp.AdminEmpty, dwcp.AdminMigrations),
   migrate: method('Migrate', dwcp.AdminMigrateRequest, dwcp.AdminMigrateEvent, true),
   cancel: method('Cancel', dwcp.AdminCancelRequest, dwcp.AdminEmpty),
-  claim: method('Claim', dwcp.AdminClaimRequest, dwcp.AdminEmpty),
+  claim: method('Claim', dwcp.AdminClaimRequest, dwcp.AdminClaimReply),
   setMaxBandwidth: method('SetMaxBandwidth', dwcp.AdminSetMaxBandwidthRequest, dwcp.AdminEmpty),
   limitMigration: method('LimitMigration', dwcp.AdminLimitMigrationRequest, dwcp.AdminEmpty),
   startGuest: method('StartGuest', dwcp.AdminStartGuestRequest, dwcp.AdminGuest),

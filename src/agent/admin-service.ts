@@ -110,8 +110,8 @@ function addHandlers(server: Server, options: AdminServiceOptions): void {
       return {};
     }),
     claim: unary(adminMethods.claim, async (request, operator) => {
-      await node.claim(request.guest, operator);
-      return {};
+      const { epoch, resumed } = await node.claim(request.guest, operator);
+      return { epoch, resumed };
     }),
     setMaxBandwidth: unary(adminMethods.setMaxBandwidth, (request) => {
       if (!node.peers().some((peer) => peer.id === request.peer)) {

@@ -5,7 +5,7 @@
  *
  *   source  preflight -> openOutgoing -> round* -> stopAndCopy -> fence -> (fenced is durable, then sent) -> digests -> release
  *                                                                     \-> abort, before `fenced` was sent
- *   target  prepareIncoming -> loaded -> (decision is durable) -> resume
+ *   target  prepareIncoming -> loaded -> (the commit is applied) -> resume
  *                                    \-> discard
  */
 import type { Completion, DwcpError } from '../util/errors.ts';
@@ -59,7 +59,7 @@ export interface Guest {
   workload(done: Completion<WorkloadReport | null>): void;
   /** Refuses with a preflight code what cannot be moved, before the destination hears of it. */
   preflight(options: PreflightOptions, done: Completion<void>): void;
-  /** Runs the guest again after an operator's or a decision's word. Never called on a time-out. */
+  /** Runs the guest again once the log says that it is this host's. Never called on a time-out. */
   unfence(done: Completion<void>): void;
   openOutgoing(options: OutgoingOptions, done: Completion<OutgoingMigration>): void;
   /** Completes when the process has exited. */
@@ -175,7 +175,7 @@ export interface IncomingGuest {
   loaded(done: Completion<void>): void;
   /** As landed (memory guest) or of the loaded memory (QEMU), before the resume only for the latter. */
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;
-  /** Only after the decision is durable. */
+  /** Only after the commit is applied. */
   resume(done: Completion<Guest>): void;
   /** Kills the incoming guest. Idempotent. */
   discard(done: Completion<void>): void;

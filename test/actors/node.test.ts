@@ -5,14 +5,14 @@ import { SimulatedHypervisor } from '../../sim/hypervisor/simulated-hypervisor.t
 import { InstantOwnership } from '../../sim/ownership/instant-ownership.ts';
 import { MemoryStorage } from '../../sim/storage/memory-storage.ts';
 import type { LinkCommand } from '../../src/actors/messages.ts';
-import { decodeDecision, encodeRecordValue } from '../../src/actors/migration-records.ts';
+import { encodeRecordValue } from '../../src/actors/migration-records.ts';
 import { createNactHost } from '../../src/actors/nact-host.ts';
 import { type NodeMessage, nodeActor } from '../../src/actors/node.ts';
 import { type Recovery, recover } from '../../src/actors/node-recovery.ts';
 import { NodeView } from '../../src/actors/node-view.ts';
 import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
-import type { MigrateOptions, MigrationReceipt } from '../../src/node.ts';
-import type { Storage, StoredRecord } from '../../src/ports/storage.ts';
+import type { ClaimReceipt, MigrateOptions, MigrationReceipt } from '../../src/node.ts';
+import type { Storage } from '../../src/ports/storage.ts';
 import type { BulkLink } from '../../src/ports/transport.ts';
 import { systemClock } from '../../src/system/clock.ts';
 import { type Completion, DwcpError } from '../../src/util/errors.ts';
@@ -25,12 +25,18 @@ interface TestNode {
   readonly hypervisor: SimulatedHypervisor;
 }
 
+const newStorage = (): MemoryStorage => new MemoryStorage(setImmediate);
+
+const newLog = (): InstantOwnership =>
+  new InstantOwnership({ hosts: ['a', 'b', 'c'], defer: setImmediate });
+
 const BULK = { peer: '', close: () => {}, setMaxBandwidth: () => {} } as unknown as BulkLink;
 const MEMORY_BYTES = 64 * 2 ** 20;
 
 async function startTestNode(
   id: string,
-  storage: Storage,
+  log: InstantOwnership,
+  storage: Storage = newStorage(),
   hypervisor: SimulatedHypervisor = new SimulatedHypervisor({ defer: setImmediate }),
   maxConcurrentMigrations: number = 4,
 ): Promise<TestNode> {
@@ -46,11 +52,11 @@ async function startTestNode(
       throw error;
     },
   });
-  const log = (): void => {};
   const actor = host.spawn(
     nodeActor({
-      ...{ id, hypervisors, storage, recovery, maxConcurrentMigrations, view, log },
-      ownership: new InstantOwnership({ hosts: [id], defer: setImmediate }).portOf(id),
+      ...{ id, hypervisors, storage, recovery, maxConcurrentMigrations, view },
+      ownership: log.portOf(id),
+      log: () => {},
     }),
   );
   return { host, actor, view, hypervisor };
@@ -101,14 +107,6 @@ function ask<T>(node: TestNode, message: (done: Completion<T>) => NodeMessage): 
   });
 }
 
-function records(storage: Storage, prefix: string): Promise<readonly StoredRecord[]> {
-  return new Promise((resolve, reject) => {
-    storage.list(prefix, (outcome) =>
-      outcome.ok ? resolve(outcome.value) : reject(outcome.error),
-    );
-  });
-}
-
 function stored(act: (done: Completion<void>) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     act((outcome) => (outcome.ok ? resolve() : reject(outcome.error)));
@@ -130,7 +128,9 @@ function migrate(
   }));
 }
 
-async function launch(node: TestNode): Promise<void> {
+/** As a node's start of a guest does it: in the log first. */
+async function launch(node: TestNode, log: InstantOwnership): Promise<void> {
+  assert.ok(log.apply({ type: 'register', vm: 'vm', host: 'a' }).ok);
   const guest = node.hypervisor.launch('vm', MEMORY_BYTES);
   await ask<string>(node, (done) => ({ type: 'adopt', guest, epoch: 1, done }));
 }
@@ -151,17 +151,20 @@ const stop = (...nodes: readonly TestNode[]): Promise<unknown> =>
 
 const claimBy =
   (operator: string) =>
-  (done: Completion<void>): NodeMessage => ({ type: 'claim', guestName: 'vm', operator, done });
+  (done: Completion<ClaimReceipt>): NodeMessage => ({
+    type: 'claim',
+    guestName: 'vm',
+    operator,
+    done,
+  });
 
 describe('two nodes', () => {
-  const newStorage = (): MemoryStorage => new MemoryStorage(setImmediate);
-
   for (const verify of ['after', 'strict', 'off'] as const) {
     it(`move a guest and say so with a receipt, verify ${verify}`, async () => {
-      const storage = { a: newStorage(), b: newStorage() };
-      const [a, b] = [await startTestNode('a', storage.a), await startTestNode('b', storage.b)];
+      const log = newLog();
+      const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
       connect(a, b);
-      await launch(a);
+      await launch(a, log);
       const receipt = await migrate(a, { to: 'b', verify });
       assert.equal(receipt.verified, verify === 'off' ? null : true);
       assert.equal(receipt.comparedPages, verify === 'off' ? 0 : MEMORY_BYTES / 4096);
@@ -169,6 +172,9 @@ describe('two nodes', () => {
       assert.equal(a.view.guests.size, 0);
       await until(() => b.view.guests.get('vm')?.state === 'running', 'b shows the guest');
       assert.equal(b.view.guests.get('vm')?.epoch, 2);
+      const by = { type: 'migrated', migrationId: 'm1', from: 'a' } as const;
+      const owned = { vm: 'vm', owner: 'b', epoch: 2, by, migration: null };
+      assert.deepEqual(log.get('vm'), owned, 'as the log says');
       await stop(a, b);
     });
   }
@@ -179,12 +185,13 @@ describe('two nodes', () => {
         defer: setImmediate,
         damagedPages: new Set([9000]),
       });
+      const log = newLog();
       const [a, b] = [
-        await startTestNode('a', newStorage()),
-        await startTestNode('b', newStorage(), damaged),
+        await startTestNode('a', log),
+        await startTestNode('b', log, newStorage(), damaged),
       ];
       connect(a, b);
-      await launch(a);
+      await launch(a, log);
       const moved = migrate(a, { to: 'b', verify });
       if (verify === 'after') {
         const receipt = await moved;
@@ -199,24 +206,58 @@ describe('two nodes', () => {
   });
 
   it('refuse a migration more than the limit, an unknown guest and an unknown peer', async () => {
+    const log = newLog();
     const [a, b] = [
-      await startTestNode('a', newStorage()),
-      await startTestNode('b', newStorage(), undefined, 0),
+      await startTestNode('a', log),
+      await startTestNode('b', log, newStorage(), undefined, 0),
     ];
     connect(a, b);
     await assert.rejects(migrate(a, { to: 'b' }), { code: 'ERR_DWCP_GUEST_UNKNOWN' });
-    await launch(a);
+    await launch(a, log);
     await assert.rejects(migrate(a, { to: 'c' }), { code: 'ERR_DWCP_PEER_UNREACHABLE' });
     await assert.rejects(migrate(a, { to: 'b' }), { code: 'ERR_DWCP_LIMIT' });
     assert.deepEqual(states(a), ['running']);
+    await until(() => log.get('vm')?.migration === null, 'the log forgets the attempt');
+    await stop(a, b);
+  });
+
+  it('refuse to move without a majority, and move once there is one', async () => {
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
+    connect(a, b);
+    await launch(a, log);
+    log.hasQuorum = false;
+    await assert.rejects(migrate(a, { to: 'b' }), {
+      code: 'ERR_DWCP_NO_QUORUM',
+      hint: /"vm" goes on running at the source/,
+    });
+    assert.deepEqual([states(a), states(b)], [['running'], []]);
+    log.hasQuorum = true;
+    await migrate(a, { to: 'b' }, 'm2');
+    assert.deepEqual([states(a), states(b)], [['killed'], ['running']]);
+    await stop(a, b);
+  });
+
+  it('refuse to move what the log does not give them', async () => {
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
+    connect(a, b);
+    await launch(a, log);
+    const prepared = { type: 'prepare', vm: 'vm', epoch: 1, from: 'a', to: 'c' } as const;
+    log.hasQuorum = false;
+    log.apply({ ...prepared, migrationId: 'm0' });
+    log.hasQuorum = true;
+    await until(() => log.get('vm')?.migration === null, 'a gives up what it has no session for');
+    await migrate(a, { to: 'b' });
     await stop(a, b);
   });
 
   it('keep the guest at the source when the link breaks before the fence, and try again', async () => {
-    const [a, b] = [await startTestNode('a', newStorage()), await startTestNode('b', newStorage())];
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
     const first = connect(a, b);
     first.drop('loaded');
-    await launch(a);
+    await launch(a, log);
     const lost = migrate(a, { to: 'b' });
     await until(() => states(a)[0] === 'paused', 'the guest is stopped for the last copy');
     first.cut();
@@ -229,83 +270,111 @@ describe('two nodes', () => {
     await stop(a, b);
   });
 
-  it('settle a fence of an earlier process before anything else', async () => {
-    const storage = { a: newStorage(), b: newStorage() };
-    const [a, b] = [await startTestNode('a', storage.a), await startTestNode('b', storage.b)];
+  it('stay stopped behind the fence until the group says abort, and run again by itself then', async () => {
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
     const link = connect(a, b);
-    link.drop('decision');
-    await launch(a);
+    link.drop('fenced');
+    await launch(a, log);
+    const session = migrate(a, { to: 'b' });
+    await until(() => states(a)[0] === 'fenced', 'the source is fenced');
+    const waits = 'waiting for the destination to commit in the log';
+    await until(() => a.view.migrations.get('m1')?.reason === waits, 'and waits');
+    log.hasQuorum = false;
+    link.cut();
+    await until(() => a.view.migrations.get('m1')?.phase === 'outcomeUnknown', 'and does not know');
+    assert.equal(a.view.migrations.get('m1')?.error?.code, 'ERR_DWCP_OUTCOME_UNKNOWN');
+    assert.match(a.view.migrations.get('m1')?.reason ?? '', /no majority of the group answers/);
+    await assert.rejects(ask(a, claimBy('ada')), { code: 'ERR_DWCP_GUEST_STATE' });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.deepEqual(states(a), ['fenced']);
+    log.hasQuorum = true;
+    await assert.rejects(session, {
+      code: 'ERR_DWCP_PEER_UNREACHABLE',
+      hint: /"vm" runs at the source again/,
+    });
+    assert.deepEqual(states(a), ['running']);
+    await until(() => states(b)[0] === 'killed', 'b discards the incoming guest');
+    await stop(a, b);
+  });
+
+  it('settle a fence of an earlier process before anything else', async () => {
+    const storage = newStorage();
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log, storage), await startTestNode('b', log)];
+    const link = connect(a, b);
+    link.drop('resumed');
+    await launch(a, log);
     void migrate(a, { to: 'b' }).catch(() => {});
-    await until(() => states(b)[0] === 'running', 'b decided and runs the guest');
+    await until(() => states(b)[0] === 'running', 'b committed and runs the guest');
     await stop(a);
     assert.deepEqual(states(a), ['fenced']);
     const again = new SimulatedHypervisor({ defer: setImmediate }, a.hypervisor.copies);
-    const restarted = await startTestNode('a', storage.a, again);
+    const restarted = await startTestNode('a', log, storage, again);
     await until(
       () => restarted.view.guests.get('vm')?.state === 'outcomeUnknown',
-      'the restarted source says that it does not know',
+      'the restarted source does not know whether it runs',
     );
-    assert.deepEqual(states(restarted), ['fenced']);
+    assert.match(
+      restarted.view.migrations.get('m1')?.error?.hint ?? '',
+      /dwcp vm claim vm --host-is-fenced/,
+    );
+    assert.deepEqual(states(restarted), ['fenced'], 'it may be the last copy');
     await assert.rejects(migrate(restarted, { to: 'b' }, 'm2'), { code: 'ERR_DWCP_GUEST_STATE' });
     connect(restarted, b);
-    await until(() => states(restarted)[0] === 'killed', 'the decision arrives');
+    await until(() => states(restarted)[0] === 'killed', 'b says that it runs there');
     assert.deepEqual(states(b), ['running']);
     await stop(restarted, b);
   });
 
   it('run the guest at a destination that died right after its commit', async () => {
-    const storage = { a: newStorage(), b: newStorage() };
-    const [a, b] = [await startTestNode('a', storage.a), await startTestNode('b', storage.b)];
+    const storage = newStorage();
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log, storage)];
     const link = connect(a, b);
-    link.drop('decision');
-    await launch(a);
+    await launch(a, log);
     void migrate(a, { to: 'b' }).catch(() => {});
+    link.drop('resumed');
     await until(() => states(b)[0] === 'running', 'b committed');
     link.cut();
     await stop(b);
-    // As a process that was killed between the record and the resume would leave it.
-    for (const copy of b.hypervisor.copies.values()) copy.state = 'paused';
+    // As a process that was killed between the commit and the resume would leave it.
     const [copy] = b.hypervisor.copies.values();
     assert.ok(copy !== undefined);
-    const { reference } = copy;
-    const decision = { migrationId: 'm1', verdict: 'commit', guestName: 'vm', from: 'a' } as const;
-    const value = { ...decision, epoch: 2, reference };
+    copy.state = 'paused';
+    const value = {
+      ...{ migrationId: 'm1', guestName: 'vm', from: 'a', epoch: 2 },
+      reference: copy.reference,
+    };
     await stored((done) => {
-      storage.b.put('decision/m1', encodeRecordValue({ kind: 'decision', value }), done);
+      storage.put('arrival/m1', encodeRecordValue({ kind: 'arrival', value }), done);
     });
-    await stored((done) => storage.b.remove('guest/vm', done));
+    await stored((done) => storage.remove('guest/vm', done));
     const again = new SimulatedHypervisor({ defer: setImmediate }, b.hypervisor.copies);
-    const restarted = await startTestNode('b', storage.b, again);
+    const restarted = await startTestNode('b', log, storage, again);
     await until(() => states(restarted)[0] === 'running', 'the record makes b resume its guest');
     connect(a, restarted);
-    await until(() => states(a)[0] === 'killed', 'and the source hears of the commit');
+    await until(() => states(a)[0] === 'killed', 'and the source hears of it');
     await stop(a, restarted);
   });
 
-  it('say commit of a guest that moved on since', async () => {
-    const storage = { a: newStorage(), b: newStorage() };
-    const [a, b] = [await startTestNode('a', storage.a), await startTestNode('b', storage.b)];
+  it('let a frozen copy go whose guest moved on since', async () => {
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
     const link = connect(a, b);
-    link.drop('decision');
-    await launch(a);
+    link.drop('resumed');
+    await launch(a, log);
     void migrate(a, { to: 'b' }).catch(() => {});
     await until(() => states(b)[0] === 'running', 'b committed');
-    const takenOver = async (): Promise<boolean> => {
-      const [record] = await records(storage.b, 'decision/');
-      return record !== undefined && decodeDecision(record).reference === null;
-    };
-    while (!(await takenOver())) await new Promise(setImmediate);
     link.cut();
-    await stop(b);
-    await stored((done) => storage.b.remove('guest/vm', done));
-    const restarted = await startTestNode('b', storage.b);
-    connect(a, restarted);
-    await until(() => states(a)[0] === 'killed', 'and the source lets its copy go');
-    assert.deepEqual(states(restarted), [], 'nothing is started over');
-    await stop(a, restarted);
+    await until(() => a.view.migrations.get('m1')?.phase === 'outcomeUnknown', 'a waits for b');
+    log.apply({ type: 'prepare', vm: 'vm', epoch: 2, migrationId: 'm2', from: 'b', to: 'c' });
+    log.apply({ type: 'commit', vm: 'vm', epoch: 2, migrationId: 'm2', host: 'c' });
+    await until(() => states(a)[0] === 'killed', 'c owns it: it ran at b');
+    await stop(a, b);
   });
 
-  it('keep the decision when the record of the guest could not be stored', async () => {
+  it('find a guest by its arrival when its own record could not be stored', async () => {
     const storage = newStorage();
     const full: Storage = {
       list: (prefix, done) => storage.list(prefix, done),
@@ -316,35 +385,111 @@ describe('two nodes', () => {
         setImmediate(() => done({ ok: false, error }));
       },
     };
-    const [a, b] = [await startTestNode('a', newStorage()), await startTestNode('b', full)];
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log, full)];
     connect(a, b);
-    await launch(a);
+    await launch(a, log);
     await migrate(a, { to: 'b' });
-    await until(() => b.view.migrations.get('m1')?.phase === 'completed', 'the source settled it');
+    await until(() => b.view.migrations.get('m1')?.phase === 'completed', 'the session ended');
     await stop(a, b);
     const again = new SimulatedHypervisor({ defer: setImmediate }, b.hypervisor.copies);
-    const restarted = await startTestNode('b', storage, again);
+    const restarted = await startTestNode('b', log, storage, again);
     await until(() => restarted.view.guests.has('vm'), 'the restarted agent finds its guest');
     assert.deepEqual(states(restarted), ['running']);
     await stop(restarted);
   });
 
-  it('give the guest back on an operator word only', async () => {
-    const [a, b] = [await startTestNode('a', newStorage()), await startTestNode('b', newStorage())];
+  it('give a frozen copy back by an operator word in the log', async () => {
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
     const link = connect(a, b);
-    link.drop('fenced');
-    await launch(a);
+    link.drop('resumed');
+    await launch(a, log);
     const session = migrate(a, { to: 'b' });
-    await until(() => states(a)[0] === 'fenced', 'the source is fenced');
-    const waits = 'waiting for the decision of the destination';
-    await until(() => a.view.migrations.get('m1')?.reason === waits, 'and waits');
+    await until(() => states(b)[0] === 'running', 'b committed');
     link.cut();
-    await until(() => a.view.migrations.get('m1')?.phase === 'outcomeUnknown', 'and does not know');
-    assert.equal(a.view.migrations.get('m1')?.error?.code, 'ERR_DWCP_OUTCOME_UNKNOWN');
-    await ask<void>(a, claimBy('ada'));
-    await assert.rejects(ask<void>(a, claimBy('bob')), { code: 'ERR_DWCP_GUEST_STATE' });
-    await assert.rejects(session, { message: /claimed by ada/ });
+    await until(() => a.view.migrations.get('m1')?.phase === 'outcomeUnknown', 'a waits for b');
+    log.hasQuorum = false;
+    await assert.rejects(ask(a, claimBy('ada')), { code: 'ERR_DWCP_NO_QUORUM' });
+    assert.deepEqual(states(a), ['fenced']);
+    log.hasQuorum = true;
+    const [failed, receipt] = await Promise.all([
+      session.catch((error: unknown) => error),
+      ask(a, claimBy('ada')),
+    ]);
+    assert.match(String(failed), /claimed by ada/);
+    assert.deepEqual(receipt, { guest: 'vm', epoch: 3, resumed: true });
     assert.deepEqual(states(a), ['running']);
+    assert.deepEqual(log.get('vm')?.by, { type: 'claimed', operator: 'ada', from: 'b' });
+    await assert.rejects(ask(a, claimBy('bob')), { code: 'ERR_DWCP_GUEST_STATE' });
+    await until(() => states(b)[0] === 'killed', 'and b, which lives after all, lets its own go');
+    connect(a, b);
+    await migrate(a, { to: 'b' }, 'm2');
+    assert.equal(log.get('vm')?.epoch, 4, 'it moves on under its new epoch');
     await stop(a, b);
+  });
+
+  it('claim a guest of a dead host that left no copy, to be started anew', async () => {
+    const log = newLog();
+    const c = await startTestNode('c', log);
+    await assert.rejects(ask(c, claimBy('ada')), { code: 'ERR_DWCP_GUEST_UNKNOWN' });
+    log.apply({ type: 'register', vm: 'vm', host: 'a' });
+    const receipt = await ask(c, claimBy('ada'));
+    assert.deepEqual(receipt, { guest: 'vm', epoch: 2, resumed: false });
+    await stop(c);
+  });
+});
+
+describe('a node that starts again', () => {
+  async function leftBy(
+    log: InstantOwnership,
+    storage: Storage,
+    state: 'running' | 'paused' | 'killed',
+  ): Promise<SimulatedHypervisor> {
+    const a = await startTestNode('a', log, storage);
+    await launch(a, log);
+    await stop(a);
+    for (const copy of a.hypervisor.copies.values()) copy.state = state;
+    return new SimulatedHypervisor({ defer: setImmediate }, a.hypervisor.copies);
+  }
+
+  it('lets run what runs, and wakes what stands still only once the log says that it is its own', async () => {
+    for (const state of ['running', 'paused'] as const) {
+      const [log, storage] = [newLog(), newStorage()];
+      const copies = await leftBy(log, storage, state);
+      log.hasQuorum = false;
+      const a = await startTestNode('a', log, storage, copies);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      assert.deepEqual(states(a), [state]);
+      log.hasQuorum = true;
+      await until(() => states(a)[0] === 'running', 'it runs');
+      await stop(a);
+    }
+  });
+
+  it('kills what the log says is another host by now, and reports it', async () => {
+    const [log, storage] = [newLog(), newStorage()];
+    const copies = await leftBy(log, storage, 'running');
+    log.apply({ type: 'claim', vm: 'vm', epoch: 1, host: 'c', operator: 'ada' });
+    log.hasQuorum = false;
+    const a = await startTestNode('a', log, storage, copies);
+    const faults: string[] = [];
+    a.view.events$.subscribe((event) => {
+      if (event.type === 'fault') faults.push(event.error.code);
+    });
+    log.hasQuorum = true;
+    await until(() => states(a)[0] === 'killed', 'its copy is killed');
+    assert.deepEqual(faults, ['ERR_DWCP_NOT_OWNER']);
+    assert.equal(a.view.guests.size, 0);
+    await stop(a);
+  });
+
+  it('gives back in the log what died meanwhile, and what nobody moves any more', async () => {
+    const [log, storage] = [newLog(), newStorage()];
+    const copies = await leftBy(log, storage, 'killed');
+    log.apply({ type: 'prepare', vm: 'vm', epoch: 1, migrationId: 'm1', from: 'a', to: 'b' });
+    const a = await startTestNode('a', log, storage, copies);
+    await until(() => log.get('vm') === null, 'the guest is nobody');
+    await stop(a);
   });
 });

@@ -89,7 +89,7 @@ test('a failed migration arrives as its own coded error with its hint', async ()
 
 test('acts reach the node, the claim with the name in the certificate', async () => {
   await asked(operator, async (client) => {
-    await client.claim('vm1');
+    assert.deepEqual(await client.claim('vm1'), { guest: 'vm1', epoch: 2, resumed: true });
     await client.cancel('m1');
     await client.setMaxBandwidth('b', 1e6);
     await client.limitMigration('m1', 2e6);

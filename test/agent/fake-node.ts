@@ -1,6 +1,7 @@
 /** A node whose every figure a test sets: what is exported must come from there. */
 import { Subject } from 'rxjs';
 import type {
+  ClaimReceipt,
   DwcpNode,
   GroupView,
   GuestHandle,
@@ -141,9 +142,9 @@ export class FakeNode implements DwcpNode {
       new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', `no migration ${migrationId}`, { hint: 'List.' }),
     );
   }
-  claim(guestName: string, operator: string): Promise<void> {
+  claim(guestName: string, operator: string): Promise<ClaimReceipt> {
     this.calls.push(['claim', guestName, operator]);
-    return Promise.resolve();
+    return Promise.resolve({ guest: guestName, epoch: 2, resumed: true });
   }
   setMaxBandwidth(peer: string, bytesPerSec: number): void {
     this.calls.push(['setMaxBandwidth', peer, bytesPerSec]);

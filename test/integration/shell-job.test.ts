@@ -81,17 +81,17 @@ function startJob(config: string): Promise<Job> {
   });
 }
 
-/** b dies with `fenced` in its hands: the guest stands fenced on a, whose agent lives. */
+/** b dies as the guest's owner before it runs it: the last copy stands fenced on a, whose agent lives. */
 async function freezeOnA(cluster: DemoCluster, arm: Arm): Promise<ProcessIdentity> {
   const a = client(cluster, 'a');
   await a.startGuest(arm.kind, 'vm', arm.options);
   await until(async () => (await a.status()).peers.every(({ connected }) => connected), 'linked');
   const path = failPointFile(cluster.directory, 'b');
-  armFailPoint(path, { step: 'before put decision', action: 'kill', skip: 0, delayMs: 0 });
+  armFailPoint(path, { step: 'before resume', action: 'kill', skip: 0, delayMs: 0 });
   a.migrate('vm', { to: 'b' }, () => {}).catch(() => {});
-  await until(() => !existsSync(path), 'b got as far as its decision');
+  await until(() => !existsSync(path), 'b got as far as its resume');
   const isUnknown = async () => (await a.guests())[0]?.state === 'outcomeUnknown';
-  await until(isUnknown, 'a does not know the outcome');
+  await until(isUnknown, 'a does not know whether it runs');
   const [guest] = await a.guests();
   assert.ok(guest !== undefined);
   const identity = identityOf(guest.pid);
@@ -113,16 +113,17 @@ async function killAndWatch({ shell, agent, witness }: Job, guest: ProcessIdenti
   }
 }
 
-/** The agents come back: frozen until the destination says that it decided to abort. */
+/** The agents come back: frozen until the destination says that it runs the guest. */
 async function settle(cluster: DemoCluster, guest: ProcessIdentity): Promise<void> {
   await cluster.restart('a');
   const a = client(cluster, 'a');
   await until(async () => (await a.guests())[0]?.state === 'outcomeUnknown', 'a found its fence');
   assert.ok(allThreadsStopped(guest), 'a restarted agent does not wake it');
   await cluster.restart('b');
-  await until(async () => (await a.guests())[0]?.state === 'running', 'b aborted, it runs again');
-  assert.ok(isAlive(guest) && !allThreadsStopped(guest));
-  assert.deepEqual(await client(cluster, 'b').guests(), []);
+  const b = client(cluster, 'b');
+  await until(async () => (await b.guests())[0]?.state === 'running', 'b resumes what is its own');
+  await until(() => !isAlive(guest), 'the frozen copy is released');
+  assert.deepEqual(await a.guests(), []);
 }
 
 function client(cluster: DemoCluster, node: string): AdminClient {

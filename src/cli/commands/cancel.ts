@@ -6,7 +6,7 @@ export function addCancelCommand(program: Command): void {
   const command = addCommand(
     program,
     'cancel <id>',
-    'cancel a migration before its decision; its guest goes on at the source',
+    'cancel a migration before its commit; its guest goes on at the source',
     'dwcp cancel 7f3a --config agent.yaml',
   );
   addConnectionOptions(command).action(async (id: string, options: ConnectionOptions) => {

@@ -76,7 +76,7 @@ function addClaimCommand(vm: Command): void {
   const command = addCommand(
     vm,
     'claim <vm>',
-    'settle an unknown outcome here: you state that the other host is dead or fenced',
+    'take a VM over for this host: you state that its owner is dead or fenced',
     'dwcp vm claim vm1 --host-is-fenced --config agent.yaml',
   ).option('--host-is-fenced', 'your word that the guest cannot run on the other host any more');
   addConnectionOptions(command).action(
@@ -86,8 +86,10 @@ function addClaimCommand(vm: Command): void {
           hint: 'Make sure first that the other host is off or fenced: two running copies destroy the guest.',
         });
       }
-      await withAgent(options, (client) => client.claim(name));
-      printResult(options, { guest: name, claimed: true }, `${name} is claimed here`);
+      const { epoch, resumed } = await withAgent(options, (client) => client.claim(name));
+      const then = resumed ? 'its frozen copy runs again' : 'no copy of it is here: start it anew';
+      const text = `${name} is owned by this host under epoch ${epoch}; ${then}`;
+      printResult(options, { guest: name, claimed: true, epoch, resumed }, text);
     },
   );
 }

@@ -1,26 +1,24 @@
 /**
- * The destination's half of one migration. It owns the guest from the instant its `commit` record
- * is durable, writes that record only when it holds `fenced` and could run the guest, and answers
- * with nothing else ever after. Without a commit record the answer is abort, made durable first.
+ * The destination's half of one migration. It alone proposes the commit, once it holds `fenced` and
+ * could run the guest, and it runs the guest only once this host has applied that commit.
  *
- *   destination/arrival -> destination/decision -> destination/settlement
+ *   destination/arrival -> destination/commit -> destination/settlement
  *     beside them: destination/comparison;   destination/discard from everywhere before the commit
  */
 import { assert } from '../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../util/errors.ts';
 import { load, loaded, prepare, prepared } from './destination/arrival.ts';
-import { compare, takeBlock } from './destination/comparison.ts';
 import {
-  abortStored,
-  commitStored,
+  answerQuery,
+  arrivalStored,
+  commandApplied,
   fenced,
   guestStored,
-  query,
-  repeatDecision,
+  proposeAgain,
   restore,
   resumed,
-  startUnknown,
-} from './destination/decision.ts';
+} from './destination/commit.ts';
+import { compare, takeBlock } from './destination/comparison.ts';
 import {
   afterDiscard,
   fail,
@@ -28,7 +26,7 @@ import {
   linkDown,
   sourceAborted,
 } from './destination/discard.ts';
-import { recordForgotten, settled, settleTimedOut } from './destination/settlement.ts';
+import { arrivalForgotten, comparisonOver } from './destination/settlement.ts';
 import { DestinationState } from './destination/state.ts';
 import type {
   DestinationEffect,
@@ -39,6 +37,7 @@ import type {
 import type { MigrationMessage, Timed } from './types.ts';
 
 export type {
+  DestinationBeginning,
   DestinationEffect,
   DestinationInput,
   DestinationOptions,
@@ -59,6 +58,9 @@ export class DestinationMachine {
   }
   get reason(): string {
     return this.#state.reason;
+  }
+  get epoch(): number {
+    return this.#state.epoch;
   }
   get failure(): DwcpError | null {
     return this.#state.failure;
@@ -85,11 +87,14 @@ function take(state: DestinationState, input: DestinationInput): void {
     case 'message':
       return receive(state, input.message);
     case 'linkUp':
-      return repeatDecision(state);
+      return linkUp(state, input.peerRestarted);
     case 'linkDown':
+      // What was being compared is given up by the source, too.
+      if (state.phase === 'committed') return comparisonOver(state);
       return linkDown(state, input.error);
     case 'timer':
-      if (input.id === 'settle') settleTimedOut(state);
+      if (input.id === 'compare') comparisonOver(state);
+      if (input.id === 'propose') proposeAgain(state);
       return;
     case 'stored':
       return stored(state, input.token, input.outcome);
@@ -105,6 +110,10 @@ function take(state: DestinationState, input: DestinationInput): void {
       return compare(state, input.firstPage, input.outcome);
     case 'incomingFailed':
       return incomingFailed(state, input.error);
+    case 'proposed':
+      return commandApplied(state, input.outcome);
+    case 'applied':
+      return;
     case 'cancel': {
       const what = 'the migration was cancelled at the destination';
       return fail(state, new DwcpError('ERR_DWCP_CANCELLED', what));
@@ -114,10 +123,15 @@ function take(state: DestinationState, input: DestinationInput): void {
 
 function start(state: DestinationState): void {
   assert(state.phase === 'idle', 'a migration starts once');
-  const { restored, terms } = state.options;
-  if (restored !== null) return restore(state, restored);
-  if (terms === null) return startUnknown(state);
-  prepare(state, terms);
+  const { begin } = state.options;
+  if (begin.type === 'asked') return prepare(state, begin.terms);
+  restore(state, begin.record, begin.isAlive);
+}
+
+function linkUp(state: DestinationState, peerRestarted: boolean): void {
+  answerQuery(state);
+  // A restarted source reads no frozen memory.
+  if (peerRestarted) comparisonOver(state);
 }
 
 function receive(state: DestinationState, message: MigrationMessage): void {
@@ -126,14 +140,12 @@ function receive(state: DestinationState, message: MigrationMessage): void {
       return load(state);
     case 'fenced':
       return fenced(state, message.epoch);
-    case 'decisionQuery':
-      return query(state, 'the source asked and nothing was decided');
+    case 'resumedQuery':
+      return answerQuery(state);
     case 'abort':
       return sourceAborted(state, message.errorCode, message.reason);
     case 'digestBlock':
       return takeBlock(state, message);
-    case 'settled':
-      return settled(state);
     case 'roundDone':
     case 'prepareRequest':
       return;
@@ -148,11 +160,9 @@ function stored(state: DestinationState, token: string, outcome: Outcome<void>):
   switch (token) {
     case 'guest':
       return guestStored(state, outcome);
-    case 'settled':
-      return recordForgotten(state);
-    case 'commit':
-      return commitStored(state, outcome);
-    case 'abort':
-      return abortStored(state, outcome);
+    case 'arrival':
+      return arrivalStored(state, outcome);
+    case 'arrivalForgotten':
+      return arrivalForgotten(state, outcome);
   }
 }

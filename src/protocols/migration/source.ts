@@ -1,26 +1,38 @@
 /**
- * The source's half of one migration. It owns the guest until its own fence record is durable and
- * `fenced` was sent; from then on only the destination's abort, or an operator, makes the guest run
- * here again: never a time-out, a lost link or an error.
+ * The source's half of one migration. The guest is its own until its fence record is durable and
+ * `fenced` was sent; from then on it runs here again only once this host has applied that the
+ * migration is gone and the guest still its own: never on a time-out, a lost link or an error.
  *
- *   source/precopy -> [source/verification, strict] -> source/fence -> source/decision
+ *   source/precopy -> [source/verification, strict] -> source/fence -> source/outcome
  *     -> [source/verification] -> source/settlement;   source/abort from everywhere before the fence
  */
 import { assert } from '../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../util/errors.ts';
 import type { EtaInterval } from './convergence.ts';
 import { cancel, fail } from './source/abort.ts';
-import {
-  askForDecision,
-  claim,
-  claimStored,
-  decided,
-  decisionTimedOut,
-  outcomeUnknown,
-  restore,
-} from './source/decision.ts';
 import { fenceStored, guestFenced } from './source/fence.ts';
-import { copied, loaded, opened, prepare, prepared, roundDone } from './source/precopy.ts';
+import {
+  abortApplied,
+  applied,
+  ask,
+  askPeer,
+  claimed,
+  doubt,
+  outcomeTimedOut,
+  restore,
+  resumed,
+  unconfirmed,
+} from './source/outcome.ts';
+import {
+  copied,
+  loaded,
+  opened,
+  prepareApplied,
+  prepared,
+  propose,
+  proposePrepare,
+  roundDone,
+} from './source/precopy.ts';
 import { fenceForgotten, guestSettled } from './source/settlement.ts';
 import { SourceState, timedOut, unreachablePeer } from './source/state.ts';
 import type {
@@ -116,16 +128,20 @@ function take(state: SourceState, input: SourceInput): void {
       return fail(state, input.error);
     case 'cancel':
       return cancel(state);
-    case 'claim':
-      return claim(state, input.operator);
+    case 'proposed':
+      if (input.token === 'prepare') return prepareApplied(state, input.outcome);
+      return abortApplied(state, input.outcome);
+    case 'applied':
+      return applied(state, input.vm);
+    case 'claimed':
+      return claimed(state, input.operator);
   }
 }
 
 function start(state: SourceState): void {
   assert(state.phase === 'idle', 'a migration starts once');
-  const { restored } = state.options;
-  if (restored !== null) return restore(state, restored.claimedBy);
-  prepare(state);
+  if (state.options.isRestored) return restore(state);
+  propose(state);
 }
 
 function receive(state: SourceState, message: MigrationMessage): void {
@@ -135,13 +151,12 @@ function receive(state: SourceState, message: MigrationMessage): void {
       return prepared(state, message.outcome);
     case 'loaded':
       return loaded(state);
-    case 'decision':
-      return decided(state, message.verdict, message.reason);
+    case 'resumed':
+      return resumed(state);
     case 'verifyResult':
       return compared(state, message);
     case 'migrationFailed':
-      if (state.phase === 'verifying') return verificationFailed(state, message.error);
-      return fail(state, message.error);
+      return peerFailed(state, message.error);
     case 'abort':
       return fail(state, new DwcpError('ERR_DWCP_CANCELLED', `${to} aborted: ${message.reason}`));
     default: {
@@ -149,6 +164,20 @@ function receive(state: SourceState, message: MigrationMessage): void {
       const what = `${to} sent ${message.type} to a source`;
       return fail(state, new DwcpError('ERR_DWCP_PROTOCOL', what));
     }
+  }
+}
+
+function peerFailed(state: SourceState, error: DwcpError): void {
+  switch (state.phase) {
+    case 'fenced':
+      return doubt(state, error);
+    case 'committed':
+    case 'unconfirmed':
+      return unconfirmed(state, error.message);
+    case 'verifying':
+      return verificationFailed(state, error);
+    default:
+      return fail(state, error);
   }
 }
 
@@ -161,13 +190,12 @@ function done(state: SourceState, operation: PlainOperation, outcome: Outcome<vo
 
 function stored(state: SourceState, token: string, outcome: Outcome<void>): void {
   if (token === 'fence') return fenceStored(state, outcome);
-  if (token === 'claim') return claimStored(state, outcome);
   if (token === 'forgetFence') return fenceForgotten(state, outcome);
 }
 
 function linkUp(state: SourceState, peerRestarted: boolean): void {
   state.linkIsUp = true;
-  if (state.phase === 'outcomeUnknown') return askForDecision(state);
+  if (state.phase === 'committed' || state.phase === 'unconfirmed') return askPeer(state);
   // What landed is compared against the peer's volatile notes; a new process has none.
   if (state.phase === 'verifying' && peerRestarted) {
     verificationFailed(state, unreachablePeer(state.options.to));
@@ -176,7 +204,8 @@ function linkUp(state: SourceState, peerRestarted: boolean): void {
 
 function linkDown(state: SourceState, error: DwcpError): void {
   state.linkIsUp = false;
-  if (state.phase === 'fenced') return outcomeUnknown(state, error.message);
+  if (state.phase === 'fenced') return doubt(state, error);
+  if (state.phase === 'committed') return unconfirmed(state, error.message);
   if (state.phase === 'verifying') return verificationFailed(state, error);
   fail(state, error);
 }
@@ -189,7 +218,9 @@ function timer(state: SourceState, id: string): void {
   if (id === 'loaded' && state.phase === 'awaitLoaded') {
     return fail(state, timedOut(`${to} did not load the guest`));
   }
-  if (id === 'decision') return decisionTimedOut(state);
+  if (id === 'propose') return proposePrepare(state);
+  if (id === 'outcome') return outcomeTimedOut(state);
+  if (id === 'ask') return ask(state);
   if (id === 'verify' && isComparing(state)) {
     verificationFailed(state, timedOut(`${to} did not compare in time`));
   }

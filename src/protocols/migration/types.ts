@@ -1,17 +1,17 @@
 /**
  * What the two halves of one migration say to each other, ask of their host and are told.
  *
- *   source       PrepareRequest -> round* -> stopAndCopy -> Copied -> fence -> [fence durable] -> Fenced
- *   destination  PrepareReply                            Loaded               [decision durable] -> resume -> Decision
+ *   source       [prepare applied] PrepareRequest -> round* -> Copied -> fence -> [fence durable] -> Fenced
+ *   destination  PrepareReply       Loaded    [arrival durable] -> [commit applied] -> resume -> Resumed
  *
- * Ownership in one line: the source gives the guest up with its own durable `fence` record, the
- * destination takes it with its own durable `decision` record, and no clock has a word in either.
+ * Ownership in one line: the replicated log says who owns the guest, each host acts only on what it
+ * has applied of it, and no clock, error or word of the peer decides in its place.
  */
 import type { GuestKind, GuestReference, IncomingEndpoint } from '../../ports/hypervisor.ts';
 import type { DwcpError, Outcome } from '../../util/errors.ts';
+import type { OwnershipAnswer, OwnershipCommand, VmOwnership } from '../ownership/types.ts';
 
 export type VerifyMode = 'after' | 'strict' | 'off';
-export type Verdict = 'commit' | 'abort' | 'unknown';
 
 /** Pages per DigestBlock: 64 KiB of digests, well under a control frame. */
 export const DIGEST_BLOCK_PAGES = 8192;
@@ -45,8 +45,10 @@ export type MigrationMessage =
   | { readonly type: 'copied' }
   | { readonly type: 'loaded' }
   | { readonly type: 'fenced'; readonly epoch: number }
-  | { readonly type: 'decision'; readonly verdict: Verdict; readonly reason: string }
-  | { readonly type: 'decisionQuery' }
+  /** The guest runs at the destination. The source takes it as news of the guest, never as ownership. */
+  | { readonly type: 'resumed' }
+  /** Of a source that knows who owns the guest and not whether it came to run there. */
+  | { readonly type: 'resumedQuery' }
   | { readonly type: 'abort'; readonly errorCode: string; readonly reason: string }
   | {
       readonly type: 'digestBlock';
@@ -61,8 +63,7 @@ export type MigrationMessage =
       readonly differentPages: number;
       readonly firstDifferent: readonly number[];
     }
-  | { readonly type: 'migrationFailed'; readonly error: DwcpError }
-  | { readonly type: 'settled' };
+  | { readonly type: 'migrationFailed'; readonly error: DwcpError };
 
 /** `fence/<migrationId>` at the source. While it exists the guest stays as it is. */
 export interface FenceRecord {
@@ -73,22 +74,14 @@ export interface FenceRecord {
   readonly reference: GuestReference;
 }
 
-/** `decision/<migrationId>` at the destination. */
-export interface DecisionRecord {
+/** `arrival/<migrationId>` at the destination: what finds the incoming guest until it has its own record. */
+export interface ArrivalRecord {
   readonly migrationId: string;
-  readonly verdict: 'commit' | 'abort';
   readonly guestName: string;
   readonly from: string;
+  /** The epoch under which this host will own the guest. */
   readonly epoch: number;
-  /** The incoming guest that a commit made the owner; null for an abort, and once the guest has its own record. */
-  readonly reference: GuestReference | null;
-}
-
-/** Operator's word, kept for good: `claim/<migrationId>`. */
-export interface ClaimRecord {
-  readonly migrationId: string;
-  readonly guestName: string;
-  readonly operator: string;
+  readonly reference: GuestReference;
 }
 
 /** `guest/<name>`: what a restarted agent re-adopts. */
@@ -99,8 +92,7 @@ export interface GuestRecord {
 
 export type MigrationRecord =
   | { readonly kind: 'fence'; readonly value: FenceRecord }
-  | { readonly kind: 'decision'; readonly value: DecisionRecord }
-  | { readonly kind: 'claim'; readonly value: ClaimRecord }
+  | { readonly kind: 'arrival'; readonly value: ArrivalRecord }
   | { readonly kind: 'guest'; readonly value: GuestRecord };
 
 /**
@@ -119,6 +111,15 @@ export type StorageEffect =
 export type CommonEffect =
   | StorageEffect
   | { readonly type: 'send'; readonly after: string | null; readonly message: MigrationMessage }
+  /** Answered with `proposed`; with a null patience it waits for a majority, however long. */
+  | {
+      readonly type: 'propose';
+      readonly token: string;
+      readonly command: OwnershipCommand;
+      readonly patienceMs: number | null;
+    }
+  /** Proposed until it is applied, also when this session is long over; nobody waits for it. */
+  | { readonly type: 'insist'; readonly command: OwnershipCommand }
   | { readonly type: 'setTimer'; readonly id: string; readonly atUs: number }
   | { readonly type: 'cancelTimer'; readonly id: string }
   /** A decision with its reason, for the log and the progress line. */
@@ -129,7 +130,15 @@ export type CommonInput =
   | { readonly type: 'linkUp'; readonly peerRestarted: boolean }
   | { readonly type: 'linkDown'; readonly error: DwcpError }
   | { readonly type: 'timer'; readonly id: string }
-  | { readonly type: 'stored'; readonly token: string; readonly outcome: Outcome<void> };
+  | { readonly type: 'stored'; readonly token: string; readonly outcome: Outcome<void> }
+  /** This host applied the command, or could not propose it. */
+  | {
+      readonly type: 'proposed';
+      readonly token: string;
+      readonly outcome: Outcome<OwnershipAnswer>;
+    }
+  /** This host applied something about the guest. It may be old news: a replay, or overtaken. */
+  | { readonly type: 'applied'; readonly vm: VmOwnership | null };
 
 export type Timed<I> = I & { readonly nowUs: number };
 

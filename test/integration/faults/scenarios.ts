@@ -7,11 +7,13 @@ export interface Scenario {
   readonly action: FailAction;
   readonly skip: number;
   readonly delayMs: number;
-  /** Where it runs once both agents are back. */
-  readonly ends: 'source' | 'destination';
-  /** While the victim is down: the source stands fenced and says that it does not know. */
+  /** Where it runs once both agents are back; `either` where commit and abort race in the log. */
+  readonly ends: 'source' | 'destination' | 'either';
+  /** The destination is down and owns the guest: the source stands fenced and says that it waits. */
   readonly isUnknown: boolean;
-  /** The destination stays away, and the operator settles it. */
+  /** The source was fenced, so it runs again only once the group noted the abort. */
+  readonly isFenced: boolean;
+  /** The destination stays away, and an operator claims the guest for the source. */
   readonly isClaimed: boolean;
 }
 
@@ -28,6 +30,7 @@ function at(
     skip: 0,
     delayMs: 0,
     isUnknown: false,
+    isFenced: false,
     isClaimed: false,
   } as const;
   return { ...plain, victim, step, ends, ...variation };
@@ -52,7 +55,7 @@ export const memoryScenarios: readonly Scenario[] = [
   at('source', 'source', 'before put fence'),
   at('source', 'source', 'after put fence'),
   at('source', 'source', 'before send fenced'),
-  // It dies with `fenced` sent: the destination decides without it, and it learns that on its return.
+  // It dies with `fenced` sent: the destination commits without it, and it learns that on its return.
   at('source', 'destination', 'after send fenced'),
   at('source', 'destination', 'before outgoing.digests'),
   at('source', 'destination', 'after outgoing.digests'),
@@ -62,8 +65,6 @@ export const memoryScenarios: readonly Scenario[] = [
   at('source', 'destination', 'after remove guest'),
   at('source', 'destination', 'before remove fence'),
   at('source', 'destination', 'after remove fence'),
-  at('source', 'destination', 'before send settled'),
-  at('source', 'destination', 'after send settled'),
   // The destination dies before the source gave the guest up.
   at('destination', 'source', 'before prepareIncoming'),
   at('destination', 'source', 'after prepareIncoming'),
@@ -71,19 +72,21 @@ export const memoryScenarios: readonly Scenario[] = [
   at('destination', 'source', 'after send prepareReply', MID_ROUND),
   at('destination', 'source', 'before load'),
   at('destination', 'source', 'before send loaded'),
-  // It dies with `fenced` in its hands and nothing decided: on its return it decides to abort.
-  at('destination', 'source', 'before put decision', { isUnknown: true }),
-  at('destination', 'source', 'before put decision', { isUnknown: true, isClaimed: true }),
-  // It dies with its decision durable: the guest is its own, and it resumes it on its return.
-  at('destination', 'destination', 'after put decision', { isUnknown: true }),
+  // It dies with `fenced` in its hands and nothing committed: the two others note the abort without it.
+  at('destination', 'source', 'before put arrival', { isFenced: true }),
+  at('destination', 'source', 'after put arrival', { isFenced: true }),
+  // It dies with its commit in the log: the guest is its own, and it resumes it on its return.
   at('destination', 'destination', 'before resume', { isUnknown: true }),
   at('destination', 'destination', 'after resume', { isUnknown: true }),
   at('destination', 'destination', 'before put guest', { isUnknown: true }),
-  at('destination', 'destination', 'before send decision', { isUnknown: true }),
-  at('destination', 'destination', 'after send decision'),
+  at('destination', 'destination', 'before send resumed', { isUnknown: true }),
+  // It never returns, as far as an operator knows; when it does, its own copy is not the guest any more.
+  at('destination', 'source', 'before resume', { isUnknown: true, isClaimed: true }),
+  at('destination', 'destination', 'after send resumed'),
   at('destination', 'destination', 'before incoming.digests'),
   at('destination', 'destination', 'before send verifyResult'),
-  at('destination', 'destination', 'before remove decision'),
+  at('destination', 'destination', 'before remove arrival'),
+  at('destination', 'destination', 'after remove arrival'),
   // Connections: a stream's chunks go on over the others; without a link it is as if the peer had died.
   at('source', 'destination', 'before round', { action: 'cutStream', ...MID_ROUND }),
   at('destination', 'destination', 'after send prepareReply', {
@@ -94,8 +97,10 @@ export const memoryScenarios: readonly Scenario[] = [
   at('destination', 'source', 'after send prepareReply', { action: 'cutLink', ...MID_ROUND }),
   at('source', 'source', 'before fence', { action: 'cutLink' }),
   at('source', 'source', 'before send fenced', { action: 'cutLink' }),
-  at('destination', 'destination', 'after put decision', { action: 'cutLink' }),
-  at('destination', 'destination', 'before send decision', { action: 'cutLink' }),
+  at('destination', 'either', 'before put arrival', { action: 'cutLink' }),
+  at('destination', 'either', 'after put arrival', { action: 'cutLink' }),
+  at('destination', 'destination', 'before resume', { action: 'cutLink' }),
+  at('destination', 'destination', 'before send resumed', { action: 'cutLink' }),
 ];
 
 /** The same for a guest that is compared before it is fenced, and whose stream QEMU itself writes. */
@@ -112,10 +117,11 @@ export const qemuScenarios: readonly Scenario[] = [
   at('destination', 'source', 'after prepareIncoming'),
   at('destination', 'source', 'before load'),
   at('destination', 'source', 'before send loaded'),
-  at('destination', 'source', 'before put decision', { isUnknown: true }),
-  at('destination', 'source', 'before put decision', { isUnknown: true, isClaimed: true }),
-  at('destination', 'destination', 'after put decision', { isUnknown: true }),
+  at('destination', 'source', 'before put arrival', { isFenced: true }),
+  at('destination', 'source', 'after put arrival', { isFenced: true }),
+  at('destination', 'destination', 'before resume', { isUnknown: true }),
+  at('destination', 'source', 'before resume', { isUnknown: true, isClaimed: true }),
   at('destination', 'destination', 'after resume', { isUnknown: true }),
-  at('destination', 'destination', 'before remove decision'),
+  at('destination', 'destination', 'before remove arrival'),
   at('destination', 'source', 'before send loaded', { action: 'cutLink' }),
 ];

@@ -1,7 +1,7 @@
 /** From the source's question until the guest could run here: room is made, memory comes, it loads. */
 import type { Outcome } from '../../../util/errors.ts';
 import type { MigrationTerms } from '../types.ts';
-import { afterDiscard, discardNow, fail } from './discard.ts';
+import { discardNow, fail } from './discard.ts';
 import { finish } from './settlement.ts';
 import type { DestinationState } from './state.ts';
 import type { PreparedGuest } from './types.ts';
@@ -15,10 +15,10 @@ export function prepare(state: DestinationState, terms: MigrationTerms): void {
 export function prepared(state: DestinationState, outcome: Outcome<PreparedGuest>): void {
   state.busy = null;
   if (!outcome.ok) {
-    state.discard = 'done';
-    if (state.wantDiscard) return afterDiscard(state, { ok: true, value: undefined });
-    state.send({ type: 'prepareReply', outcome: { ok: false, error: outcome.error } });
-    return finish(state, { type: 'refused', error: outcome.error });
+    if (!state.wantDiscard) {
+      state.send({ type: 'prepareReply', outcome: { ok: false, error: outcome.error } });
+    }
+    return finish(state, { type: 'refused', error: state.failure ?? outcome.error });
   }
   state.reference = outcome.value.reference;
   if (state.wantDiscard) return discardNow(state);

@@ -4,6 +4,7 @@ import { assert } from '../../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import { DIGEST_BLOCK_PAGES } from '../types.ts';
 import { fail } from './discard.ts';
+import { comparisonOver } from './settlement.ts';
 import type { DestinationState } from './state.ts';
 import type { DigestBlock } from './types.ts';
 
@@ -59,6 +60,7 @@ export function compare(
     differentPages: state.differentPages,
     firstDifferent: [...state.firstDifferent],
   });
+  if (state.comparedPages === state.pageCount) return comparisonOver(state);
   nextComparison(state);
 }
 
@@ -66,6 +68,7 @@ function digestFault(state: DestinationState, error: DwcpError): void {
   state.blocks = [];
   if (state.phase === 'loaded') return fail(state, error);
   state.send({ type: 'migrationFailed', error });
+  comparisonOver(state);
 }
 
 function pagesOf(block: DigestBlock): number {

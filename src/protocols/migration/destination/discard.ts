@@ -1,7 +1,6 @@
-/** Giving up before any commit: the incoming guest is removed, and a waiting source is answered. */
+/** Giving up before any commit: the incoming guest is removed. */
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
-import { decideAbort, sendDecision } from './record.ts';
-import { armSettleTimer, finish } from './settlement.ts';
+import { finish, forgetArrival } from './settlement.ts';
 import type { DestinationState } from './state.ts';
 
 /** We failed; the source hears why. */
@@ -12,9 +11,9 @@ export function fail(state: DestinationState, error: DwcpError): void {
   beginDiscard(state, error.message);
 }
 
-/** The hypervisor lost the incoming guest; behind a commit that costs only the comparison. */
+/** The hypervisor lost the incoming guest; behind `fenced` its resume tells. */
 export function incomingFailed(state: DestinationState, error: DwcpError): void {
-  if (state.phase === 'committed') return state.note('comparison lost', error.message);
+  if (!state.isUndecided) return state.note('incoming failed', error.message);
   fail(state, error);
 }
 
@@ -24,7 +23,7 @@ export function sourceAborted(state: DestinationState, code: string, reason: str
   beginDiscard(state, reason);
 }
 
-/** Undecided and cut off: aborting is ours to choose, and frees the memory. */
+/** Without `fenced` nobody but us would commit: giving up is ours to choose, and frees the memory. */
 export function linkDown(state: DestinationState, error: DwcpError): void {
   if (!state.isUndecided) return;
   state.failure = error;
@@ -34,27 +33,23 @@ export function linkDown(state: DestinationState, error: DwcpError): void {
 export function beginDiscard(state: DestinationState, reason: string): void {
   state.wantDiscard = true;
   state.enter('discarding', reason);
-  if (state.discard === 'done') return afterDiscard(state, { ok: true, value: undefined });
+  if (state.isGone) return afterDiscard(state, { ok: true, value: undefined });
   // A load may wait for bytes that an aborted source never sends, so the discard does not wait for it.
   const isFree = state.busy === null || state.busy === 'load';
-  if (state.discard === 'none' && isFree) discardNow(state);
+  if (!state.isDiscarding && isFree) discardNow(state);
 }
 
 /** Nothing runs in the hypervisor any more that the discard could not cross. */
 export function discardNow(state: DestinationState): void {
-  state.discard = 'running';
+  state.isDiscarding = true;
   state.enter('discarding', state.reason);
   state.emit({ type: 'discard' });
 }
 
 export function afterDiscard(state: DestinationState, outcome: Outcome<void>): void {
-  state.discard = 'done';
   if (!outcome.ok) state.note('discard failed', outcome.error.message);
   const error = state.failure ?? new DwcpError('ERR_DWCP_CANCELLED', state.reason);
   state.failure = error;
-  if (!state.mustAnswer) return finish(state, { type: 'refused', error });
-  if (!state.hasAbortRecord) return decideAbort(state, state.reason);
-  state.enter('aborted', state.reason);
-  sendDecision(state, 'abort');
-  armSettleTimer(state);
+  if (state.hasArrivalRecord) return forgetArrival(state);
+  finish(state, { type: 'refused', error });
 }

@@ -1,52 +1,56 @@
-/** The end: the record is kept until the source said that it acted on the decision. */
-import { DwcpError } from '../../../util/errors.ts';
+/** The end: the arrival's record goes once the guest has its own, and the comparison has its time. */
+import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import { recordKey } from '../types.ts';
 import type { DestinationState } from './state.ts';
 import type { DestinationResult } from './types.ts';
 
-/** A source that never says what became of its fence does not occupy a session for ever. */
-const SETTLE_TIMEOUT_US = 180_000_000;
+/** A source that never comes to compare does not occupy a session for ever. */
+const COMPARE_TIMEOUT_US = 180_000_000;
 
-export function armSettleTimer(state: DestinationState): void {
-  state.emit({ type: 'setTimer', id: 'settle', atUs: state.nowUs + SETTLE_TIMEOUT_US });
+/** The guest has a record of its own, or none will find it: only then may the arrival's go. */
+export function afterGuestRecord(state: DestinationState, outcome: Outcome<unknown>): void {
+  if (!state.isCompared) {
+    const atUs = state.nowUs + COMPARE_TIMEOUT_US;
+    state.emit({ type: 'setTimer', id: 'compare', atUs });
+  }
+  if (outcome.ok || state.isGone) return forgetArrival(state);
+  state.isRecordSettled = true;
+  finishWhenCompared(state);
 }
 
-export function settled(state: DestinationState): void {
-  if (!isDecided(state)) return;
-  state.isSettled = true;
-  forgetDecision(state);
+export function forgetArrival(state: DestinationState): void {
+  const key = recordKey('arrival', state.options.migrationId);
+  state.emit({ type: 'forget', token: 'arrivalForgotten', key });
 }
 
-/** Not before the guest's own record is durable: the decision is what finds the guest until then. */
-export function forgetDecision(state: DestinationState): void {
-  const isNeeded = state.phase === 'committed' && !state.resumeFailed;
-  if (isNeeded && state.guestRecord === 'none') return;
-  if (isNeeded && state.guestRecord === 'failed') return finish(state, resultOf(state));
-  const key = recordKey('decision', state.options.migrationId);
-  state.emit({ type: 'forget', token: 'settled', key });
+/** A record that stays is settled by the next process. */
+export function arrivalForgotten(state: DestinationState, outcome: Outcome<void>): void {
+  if (!outcome.ok) state.note('record kept', outcome.error.message);
+  if (state.phase === 'discarding') return finish(state, resultOf(state));
+  state.isRecordSettled = true;
+  finishWhenCompared(state);
 }
 
-/** The record stays: the next question starts a session from it. */
-export function settleTimedOut(state: DestinationState): void {
-  if (isDecided(state)) finish(state, resultOf(state));
+/** Nothing will be compared any more, or everything was. */
+export function comparisonOver(state: DestinationState): void {
+  state.isCompared = true;
+  finishWhenCompared(state);
 }
 
-export function recordForgotten(state: DestinationState): void {
-  finish(state, resultOf(state));
+export function finishWhenCompared(state: DestinationState): void {
+  if (state.phase !== 'committed' || !state.isRecordSettled) return;
+  if (state.isCompared || state.resumeFailed) finish(state, resultOf(state));
 }
 
 export function finish(state: DestinationState, result: DestinationResult): void {
-  state.emit({ type: 'cancelTimer', id: 'settle' });
+  state.emit({ type: 'cancelTimer', id: 'compare' });
+  state.emit({ type: 'cancelTimer', id: 'propose' });
   state.phase = 'finished';
   state.emit({ type: 'finished', result });
 }
 
-function isDecided(state: DestinationState): boolean {
-  return state.phase === 'committed' || state.phase === 'aborted';
-}
-
 function resultOf(state: DestinationState): DestinationResult {
-  if (state.phase === 'aborted' || state.resumeFailed) {
+  if (state.phase !== 'committed' || state.resumeFailed) {
     const error = state.failure ?? new DwcpError('ERR_DWCP_CANCELLED', state.reason);
     return { type: 'refused', error };
   }

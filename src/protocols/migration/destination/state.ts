@@ -5,6 +5,7 @@
 import type { GuestReference } from '../../../ports/hypervisor.ts';
 import { assert } from '../../../util/assert.ts';
 import type { DwcpError } from '../../../util/errors.ts';
+import type { OwnershipCommand } from '../../ownership/types.ts';
 import type { MigrationMessage } from '../types.ts';
 import type {
   DestinationEffect,
@@ -13,7 +14,7 @@ import type {
   DigestBlock,
 } from './types.ts';
 
-const BEFORE_DECISION: ReadonlySet<DestinationPhase> = new Set([
+const BEFORE_FENCED: ReadonlySet<DestinationPhase> = new Set([
   'preparing',
   'receiving',
   'loading',
@@ -23,6 +24,9 @@ const BEFORE_DECISION: ReadonlySet<DestinationPhase> = new Set([
 export class DestinationState {
   readonly options: DestinationOptions;
   readonly pageCount: number;
+  readonly guestName: string;
+  /** Under which this host will own the guest, or does. */
+  epoch: number;
   phase: DestinationPhase = 'idle';
   reason = 'not started';
   nowUs = 0;
@@ -31,24 +35,26 @@ export class DestinationState {
   /** The preflight or the load is still running in the hypervisor: discarding waits for it. */
   busy: 'prepareIncoming' | 'load' | null = null;
 
-  // the decision
-  /** The source holds `fenced` and waits: an abort must be durable and told. */
-  mustAnswer = false;
-  hasAbortRecord = false;
-  /** Committed, but the guest does not run, or nobody can say whether the record is durable. */
+  // the commit
+  /** What the log was asked last, for when it could not take it. */
+  command: OwnershipCommand | null = null;
+  /** It may be on the disk, so it is taken away at the end. */
+  hasArrivalRecord = false;
+  /** The process that an earlier agent noted is gone. */
+  isGone = false;
+  /** Committed, but the guest does not run. */
   resumeFailed = false;
-
-  /** What a restarted agent finds the guest by: the decision's record, until the guest has its own. */
-  guestRecord: 'none' | 'durable' | 'failed' = 'none';
-  isSettled = false;
+  isRecordSettled = false;
 
   // giving up
   wantDiscard = false;
-  discard: 'none' | 'running' | 'done' = 'none';
+  isDiscarding = false;
 
   // comparing
   blocks: DigestBlock[] = [];
   isComparing = false;
+  /** Nothing is left to compare, or nobody to compare with. */
+  isCompared: boolean;
   nextBlockPage = 0;
   comparedPages = 0;
   differentPages = 0;
@@ -58,13 +64,18 @@ export class DestinationState {
 
   constructor(options: DestinationOptions) {
     this.options = options;
-    const { terms } = options;
+    const { begin } = options;
+    const terms = begin.type === 'asked' ? begin.terms : null;
+    const { guestName, epoch } = begin.type === 'asked' ? begin.terms : begin.record;
+    this.guestName = guestName;
+    this.epoch = epoch;
     this.pageCount = terms === null ? 0 : Math.ceil(terms.memoryBytes / terms.pageBytes);
+    this.isCompared = terms?.verify !== 'after';
   }
 
-  /** Aborting is still ours to choose, without a word to anybody. */
+  /** `fenced` is not here: giving up is still ours to choose, without a word to anybody. */
   get isUndecided(): boolean {
-    return BEFORE_DECISION.has(this.phase);
+    return BEFORE_FENCED.has(this.phase);
   }
 
   begin(nowUs: number): void {

@@ -1,7 +1,7 @@
 /** What the destination's half of a migration is told, what it asks for, and how it ends. */
 import type { GuestReference, IncomingEndpoint } from '../../../ports/hypervisor.ts';
 import type { DwcpError, Outcome } from '../../../util/errors.ts';
-import type { CommonEffect, CommonInput, DecisionRecord, MigrationTerms } from '../types.ts';
+import type { ArrivalRecord, CommonEffect, CommonInput, MigrationTerms } from '../types.ts';
 
 export type DestinationPhase =
   | 'idle'
@@ -9,12 +9,12 @@ export type DestinationPhase =
   | 'receiving'
   | 'loading'
   | 'loaded'
+  /** `fenced` is here: from now on only what is applied decides. */
+  | 'arriving'
   | 'committing'
   | 'resuming'
   | 'committed'
-  | 'decidingAbort'
   | 'discarding'
-  | 'aborted'
   | 'finished';
 
 export interface PreparedGuest {
@@ -37,8 +37,8 @@ export type DestinationEffect =
   | CommonEffect
   | { readonly type: 'prepareIncoming'; readonly terms: MigrationTerms }
   | { readonly type: 'load' }
-  /** Only behind a durable commit. `reference` when the guest is one that an earlier process left. */
-  | { readonly type: 'resume'; readonly reference: GuestReference | null }
+  /** Only behind an applied commit. */
+  | { readonly type: 'resume' }
   | { readonly type: 'discard' }
   | { readonly type: 'digests'; readonly firstPage: number; readonly pageCount: number }
   | { readonly type: 'finished'; readonly result: DestinationResult };
@@ -49,13 +49,15 @@ export type DestinationResult =
 
 export interface DestinationOptions {
   readonly migrationId: string;
+  readonly self: string;
   readonly from: string;
-  /** Null when the source asks about a migration of which this process knows nothing. */
-  readonly terms: MigrationTerms | null;
-  readonly restored: DecisionRecord | null;
-  /** The record's guest was already taken over by this process. */
-  readonly isRunning: boolean;
+  readonly begin: DestinationBeginning;
 }
+
+export type DestinationBeginning =
+  | { readonly type: 'asked'; readonly terms: MigrationTerms }
+  /** An earlier process held `fenced` and died; the guest that arrived may live, or not. */
+  | { readonly type: 'arrived'; readonly record: ArrivalRecord; readonly isAlive: boolean };
 
 export interface DigestBlock {
   readonly firstPage: number;

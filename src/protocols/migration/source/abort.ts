@@ -1,7 +1,11 @@
-/** Giving up before `fenced` was sent: the guest goes on at the source. */
+/**
+ * Giving up before `fenced` was sent: the guest goes on at the source at once, since without `fenced`
+ * nobody commits. The log hears of it behind that, so that a later migration can be prepared.
+ */
 import { assert } from '../../../util/assert.ts';
 import { DwcpError } from '../../../util/errors.ts';
 import { recordKey } from '../types.ts';
+import { abortCommand } from './log.ts';
 import type { SourceState } from './state.ts';
 
 export function cancel(state: SourceState): void {
@@ -20,8 +24,9 @@ export function abort(state: SourceState, error: DwcpError, tellPeer: boolean): 
   if (state.wantAbort !== null) return;
   state.wantAbort = error;
   state.failure = staysHere(error, state.options.terms.guestName);
-  for (const id of ['prepare', 'loaded', 'verify']) state.cancelTimer(id);
-  if (tellPeer && state.phase !== 'idle') {
+  for (const id of ['propose', 'prepare', 'loaded', 'verify']) state.cancelTimer(id);
+  if (state.isProposed) state.emit({ type: 'insist', command: abortCommand(state, error) });
+  if (tellPeer && state.phase !== 'idle' && state.phase !== 'proposing') {
     state.send({ type: 'abort', errorCode: error.code, reason: error.message });
   }
   const mustWait =

@@ -6,7 +6,7 @@ import { assert } from '../../../util/assert.ts';
 import type { Outcome } from '../../../util/errors.ts';
 import { recordKey } from '../types.ts';
 import { abort, abortNow } from './abort.ts';
-import { DECISION_TIMEOUT_US, type SourceState } from './state.ts';
+import { OUTCOME_TIMEOUT_US, type SourceState } from './state.ts';
 
 export function fence(state: SourceState): void {
   state.cancelTimer('verify');
@@ -43,8 +43,8 @@ export function fenceStored(state: SourceState, outcome: Outcome<void>): void {
   // A cancel or a failure arrived while the record was written: `fenced` was not sent, so we may.
   if (state.wantAbort !== null) return abortNow(state);
   if (!outcome.ok) return abort(state, outcome.error, true);
-  state.enter('fenced', 'waiting for the decision of the destination');
+  state.enter('fenced', 'waiting for the destination to commit in the log');
   const { epoch } = state.options.terms;
   state.emit({ type: 'send', after: 'fence', message: { type: 'fenced', epoch } });
-  state.setTimer('decision', DECISION_TIMEOUT_US);
+  state.setTimer('outcome', OUTCOME_TIMEOUT_US);
 }

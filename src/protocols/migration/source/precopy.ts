@@ -1,23 +1,55 @@
-/** From the question to the destination until all memory is there and the guest is stopped. */
+/** From the note in the log until all memory is at the destination and the guest is stopped. */
 import type {
   IncomingEndpoint,
   OutgoingMigration,
   RoundReport,
 } from '../../../ports/hypervisor.ts';
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
+import type { OwnershipAnswer } from '../../ownership/types.ts';
 import { type ConvergenceDecision, decideConvergence } from '../convergence.ts';
 import { abort, abortNow } from './abort.ts';
 import { fence } from './fence.ts';
+import { prepareCommand, refusedPrepare } from './log.ts';
 import { type SourceState, unreachablePeer } from './state.ts';
 import type { SourceInput } from './types.ts';
 import { startStrictVerification } from './verification.ts';
 
+/** Without a majority by then nothing moves; the guest runs on. */
+const PROPOSE_PATIENCE_MS = 5_000;
+const BUSY_US = 100_000;
 const PREPARE_TIMEOUT_US = 60_000_000;
 const LOADED_TIMEOUT_US = 60_000_000;
 
-export function prepare(state: SourceState): void {
-  const { terms, to } = state.options;
+export function propose(state: SourceState): void {
+  const { to } = state.options;
   if (!state.linkIsUp) return state.finish({ type: 'stayed', error: unreachablePeer(to) });
+  state.enter('proposing', 'noting the migration in the log of the group');
+  state.proposeUntilUs = state.nowUs + PROPOSE_PATIENCE_MS * 1000;
+  proposePrepare(state);
+}
+
+export function proposePrepare(state: SourceState): void {
+  if (state.phase !== 'proposing') return;
+  state.isProposed = true;
+  const command = prepareCommand(state);
+  state.emit({ type: 'propose', token: 'prepare', command, patienceMs: PROPOSE_PATIENCE_MS });
+}
+
+export function prepareApplied(state: SourceState, outcome: Outcome<OwnershipAnswer>): void {
+  if (state.phase !== 'proposing') return;
+  // It may still come to be applied after our patience: the abort that goes behind it undoes it.
+  if (!outcome.ok) return abort(state, outcome.error, false);
+  if (outcome.value.ok) return prepare(state);
+  state.isProposed = false;
+  // The one before it, whose abort is on its way into the log.
+  const isBusy = outcome.value.code === 'migrationPrepared';
+  if (isBusy && state.nowUs < state.proposeUntilUs) return state.setTimer('propose', BUSY_US);
+  abort(state, refusedPrepare(state, outcome.value), false);
+}
+
+function prepare(state: SourceState): void {
+  const { terms, to } = state.options;
+  if (!state.linkIsUp) return abort(state, unreachablePeer(to), false);
   state.enter('preparing', 'asking the destination');
   state.send({ type: 'prepareRequest', terms });
   state.setTimer('prepare', PREPARE_TIMEOUT_US);

@@ -1,4 +1,4 @@
-/** The end: the frozen guest is released, the records go, and the peer may forget its decision. */
+/** The end: the frozen guest is released, or runs again, and the records go. */
 import { assert } from '../../../util/assert.ts';
 import type { Outcome } from '../../../util/errors.ts';
 import { recordKey } from '../types.ts';
@@ -7,9 +7,9 @@ import type { SourceState } from './state.ts';
 import type { PlainOperation, Verification } from './types.ts';
 
 export function release(state: SourceState): void {
-  assert(state.isCommitted, 'a guest is released only after the commit');
+  assert(state.isCommitted || state.isLost, 'a guest is released only once another host owns it');
   state.cancelTimer('verify');
-  state.enter('releasing', 'the destination has the guest, releasing the source');
+  state.enter('releasing', 'another host has the guest, releasing the source');
   resumeRelease(state);
 }
 
@@ -43,7 +43,6 @@ export function guestSettled(
 
 export function fenceForgotten(state: SourceState, outcome: Outcome<void>): void {
   if (!outcome.ok) state.note('record kept', outcome.error.message);
-  if (state.isCommitted || state.peerKnows) state.send({ type: 'settled' });
   finish(state);
 }
 
@@ -53,7 +52,7 @@ function finish(state: SourceState): void {
   }
   const error = state.failure;
   assert(error !== null, 'a migration that stayed has a reason');
-  state.finish({ type: 'stayed', error });
+  state.finish({ type: state.isLost ? 'lost' : 'stayed', error });
 }
 
 function verificationOf(state: SourceState): Verification | null {

@@ -15,8 +15,8 @@ import {
   type SourceResult,
 } from './types.ts';
 
-/** A decision that takes this long is asked for again. The time-out asks; it never resumes. */
-export const DECISION_TIMEOUT_US = 10_000_000;
+/** After this long without an outcome the source proposes to abort. It asks; it never resumes. */
+export const OUTCOME_TIMEOUT_US = 10_000_000;
 
 export class SourceState {
   readonly options: SourceOptions;
@@ -42,11 +42,21 @@ export class SourceState {
   // giving up before the fence
   wantAbort: DwcpError | null = null;
 
-  // the decision
+  // the log
+  /** Prepare was proposed, so it may come to be applied however this goes on. */
+  isProposed = false;
+  proposeUntilUs = 0;
   isCommitted = false;
-  /** The peer's answer is in, so it waits to hear that we settled. */
-  peerKnows = false;
-  claimOperator: string | null = null;
+  /** Our abort is under way in the log; its answer says who owns the guest. */
+  isAsking = false;
+  /** Why we asked for the abort: what is told if it wins. */
+  cause: DwcpError | null = null;
+  /** The destination said that it runs the guest, before this host applied that it may. */
+  peerResumed = false;
+  /** Until then a silent destination is no trouble yet. */
+  confirmByUs = 0;
+  /** Another host has it, and not by this migration. */
+  isLost = false;
 
   // comparing
   nextDigestPage = 0;

@@ -9,6 +9,8 @@ import type { CommonEffect, CommonInput, FenceRecord, MigrationTerms } from '../
 
 export type SourcePhase =
   | 'idle'
+  /** The group is asked to note the migration; until it did, nothing moves. */
+  | 'proposing'
   | 'preparing'
   | 'opening'
   | 'precopy'
@@ -19,8 +21,12 @@ export type SourcePhase =
   | 'fencePersisting'
   /** `fenced` is with the peer, or was when the link broke: the point of no return is behind us. */
   | 'fenced'
+  /** Abort is proposed; which of commit and abort won, this host has not applied yet. */
   | 'outcomeUnknown'
-  | 'claiming'
+  /** Applied: the destination owns the guest. The frozen copy stays until it is heard to run there. */
+  | 'committed'
+  /** The same, and the destination is silent, or failed to run it: it may be the last copy. */
+  | 'unconfirmed'
   | 'unfencing'
   | 'verifying'
   | 'releasing'
@@ -31,7 +37,8 @@ export type SourcePhase =
 export const PAST_NO_RETURN: ReadonlySet<SourcePhase> = new Set([
   'fenced',
   'outcomeUnknown',
-  'claiming',
+  'committed',
+  'unconfirmed',
   'unfencing',
   'verifying',
   'releasing',
@@ -73,7 +80,8 @@ export type SourceInput =
   /** The outgoing migration failed outside an operation. */
   | { readonly type: 'outgoingFailed'; readonly error: DwcpError }
   | { readonly type: 'cancel' }
-  | { readonly type: 'claim'; readonly operator: string };
+  /** This host applied an operator's claim for it: it owns the guest. */
+  | { readonly type: 'claimed'; readonly operator: string };
 
 export type SourceEffect =
   | CommonEffect
@@ -89,7 +97,9 @@ export type SourceEffect =
 
 export type SourceResult =
   | { readonly type: 'moved'; readonly verification: Verification | null }
-  | { readonly type: 'stayed'; readonly error: DwcpError };
+  | { readonly type: 'stayed'; readonly error: DwcpError }
+  /** It is another host's by something else than this migration, and its frozen copy is gone here. */
+  | { readonly type: 'lost'; readonly error: DwcpError };
 
 export interface Verification {
   readonly comparedPages: number;
@@ -99,9 +109,10 @@ export interface Verification {
 
 export interface SourceOptions {
   readonly terms: MigrationTerms;
+  readonly self: string;
   readonly to: string;
   readonly fence: Omit<FenceRecord, 'migrationId' | 'to' | 'epoch' | 'guestName'>;
   readonly linkIsUp: boolean;
   /** A fence record was found at start: everything before it happened in an earlier process. */
-  readonly restored: { readonly claimedBy: string | null } | null;
+  readonly isRestored: boolean;
 }

@@ -1,0 +1,141 @@
+/**
+ * What the node itself says to the log, and makes of what was applied: it tells its sessions, aborts
+ * migrations that nobody here moves any more, and runs no guest that is another host's.
+ *
+ * News may be old: a restarted node hears the whole log anew. So news alone never touches a guest; it
+ * makes the node ask, and what was applied for the question decides.
+ */
+import type { Guest } from '../ports/hypervisor.ts';
+import type {
+  OwnershipAnswer,
+  OwnershipCommand,
+  VmOwnership,
+} from '../protocols/ownership/types.ts';
+import { DwcpError } from '../util/errors.ts';
+import type { GuestTable } from './node-guests.ts';
+import type { Confirmed, Insisted, NodeContext, OwnershipNews } from './node-messages.ts';
+import { type NodeActorOptions, reportFault } from './node-options.ts';
+import type { SessionTable } from './node-sessions.ts';
+
+/** The log refused to take it, which only a full one does. */
+const AGAIN_US = 1_000_000;
+
+export class NodeOwnership {
+  readonly #options: NodeActorOptions;
+  readonly #guests: GuestTable;
+  readonly #sessions: SessionTable;
+  /** Commands that must come to be applied, however long it takes; one of a kind for each VM. */
+  readonly #insisted = new Map<string, OwnershipCommand>();
+  /** Guests whose owner was asked for and not yet answered. */
+  readonly #asked = new Set<Guest>();
+
+  constructor(
+    options: NodeActorOptions,
+    guests: GuestTable,
+    sessions: SessionTable,
+    context: NodeContext,
+  ) {
+    this.#options = options;
+    this.#guests = guests;
+    this.#sessions = sessions;
+    const { ownership } = options;
+    const heard = context.listener<Omit<OwnershipNews, 'type'>>((news) => {
+      return { type: 'ownershipNews', ...news };
+    });
+    context.effect(() => {
+      ownership.onChange((vm, now) => void heard({ vm, now }));
+      for (const now of ownership.list()) heard({ vm: now.vm, now });
+    });
+  }
+
+  insist(command: OwnershipCommand, context: NodeContext): void {
+    if (command.type === 'begin') return;
+    const subject = command.type === 'abort' ? command.migrationId : command.vm;
+    const key = `${command.type} ${subject}`;
+    if (this.#insisted.has(key)) return;
+    this.#insisted.set(key, command);
+    this.#propose(key, command, context);
+  }
+
+  insisted({ key, outcome }: Insisted, context: NodeContext): void {
+    // A guest that ended in a migration is unregistered behind the abort.
+    const isEarly = outcome.ok && !outcome.value.ok && outcome.value.code === 'migrationPrepared';
+    if (outcome.ok && !isEarly) return void this.#insisted.delete(key);
+    context.setTimer('insist', context.nowUs() + AGAIN_US, { type: 'insistAgain' });
+  }
+
+  /** Proposed twice, a command changes nothing more. */
+  insistAgain(context: NodeContext): void {
+    for (const [key, command] of this.#insisted) this.#propose(key, command, context);
+  }
+
+  heard({ vm, now }: OwnershipNews, context: NodeContext): void {
+    this.#sessions.tellAbout(vm, { type: 'applied', vm: now });
+    if (now === null) return;
+    const managed = this.#guests.get(vm);
+    if (now.owner === this.#options.id) {
+      // By a claim, say. Epochs only grow, so old news changes nothing.
+      if (managed !== undefined) managed.epoch = Math.max(managed.epoch, now.epoch);
+      return this.#abortForgotten(now, context);
+    }
+    if (managed?.migrationId === null) this.confirm(managed.guest, context);
+  }
+
+  /** Its session ended and it stayed: the log may have given it to another host meanwhile. */
+  stayed(name: string, context: NodeContext): void {
+    const vm = this.#options.ownership.get(name);
+    if (vm !== null) this.heard({ type: 'ownershipNews', vm: name, now: vm }, context);
+  }
+
+  /** Whose is it? It goes on running as it is until this host has applied the answer. */
+  confirm(guest: Guest, context: NodeContext): void {
+    if (this.#asked.has(guest)) return;
+    this.#asked.add(guest);
+    const { id, ownership } = this.#options;
+    const command = { type: 'register', vm: guest.reference.name, host: id } as const;
+    const done = context.completion<OwnershipAnswer>((outcome) => {
+      return { type: 'confirmed', guest, outcome };
+    });
+    context.effect(() => ownership.propose(command, null, done));
+  }
+
+  confirmed({ guest, outcome }: Confirmed, context: NodeContext): void {
+    this.#asked.delete(guest);
+    const { name } = guest.reference;
+    if (this.#guests.get(name)?.guest !== guest) return;
+    if (!outcome.ok) {
+      const again = { type: 'confirmAgain', guest } as const;
+      return context.setTimer(`confirm ${name}`, context.nowUs() + AGAIN_US, again);
+    }
+    const { vm } = outcome.value;
+    if (vm?.owner === this.#options.id) {
+      this.#guests.confirmed(name, vm.epoch, context);
+      return this.#abortForgotten(vm, context);
+    }
+    // The log is full: nobody owns it, and it runs on.
+    if (vm === null) return;
+    const what = `"${name}" is owned by "${vm.owner}" under epoch ${vm.epoch}: its copy here is killed`;
+    const hint = 'An operator gave it to that host. See who owns it with: dwcp status';
+    reportFault(this.#options, new DwcpError('ERR_DWCP_NOT_OWNER', what, { hint }));
+    this.#guests.disown(name, context);
+  }
+
+  /** A prepared migration from here that no session moves: of an earlier process, or given up. */
+  #abortForgotten({ vm, epoch, migration }: VmOwnership, context: NodeContext): void {
+    if (migration === null) return;
+    const { migrationId } = migration;
+    if (this.#sessions.get(migrationId) !== undefined) return;
+    const { id: host } = this.#options;
+    const reason = 'no session of its source moves it';
+    this.insist({ type: 'abort', vm, epoch, migrationId, host, reason }, context);
+  }
+
+  #propose(key: string, command: OwnershipCommand, context: NodeContext): void {
+    const done = context.completion<OwnershipAnswer>((outcome) => ({
+      type: 'insisted',
+      key,
+      outcome,
+    }));
+    context.effect(() => this.#options.ownership.propose(command, null, done));
+  }
+}
