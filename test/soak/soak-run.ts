@@ -199,11 +199,15 @@ async function whyNot(soak: SoakCluster, ending: string | null): Promise<string>
   return `${ending ?? 'the move goes on'}; heard ${spans.join(', ')}; ${guests}; ${missing}`;
 }
 
-/** Null in a group that has none, or of a build without one. */
+/** Null when the group finds none in time. */
 async function leaderOf(soak: SoakCluster): Promise<Host | null> {
-  const status: object = await soak.client('a').status();
-  const { group } = status as { readonly group?: { readonly leader?: string | null } };
-  return HOSTS.find((host) => host === group?.leader) ?? null;
+  let leader: Host | null = null;
+  await until(async () => {
+    const { group } = await soak.client('a').status();
+    leader = HOSTS.find((host) => host === group.leader) ?? null;
+    return leader !== null;
+  }, RUNS_AGAIN_WITHIN_MS);
+  return leader;
 }
 
 async function until(holds: () => boolean | Promise<boolean>, withinMs: number): Promise<boolean> {
