@@ -50,6 +50,8 @@ export class SimDisk implements Disk {
   stalled = 0;
   full = 0;
   fsyncFails = 0;
+  /** So many writes land in another place of some file, and say that all went well. */
+  misdirected = 0;
   readonly #host: SimHost;
   #latency: LabelledStream | null = null;
   #names = new Map<string, SimFile>();
@@ -75,12 +77,9 @@ export class SimDisk implements Disk {
     const copy = bytes.slice();
     this.#ask('disk-write', name, done, () => {
       if (this.full > 0) return failed(storageError('ENOSPC', `no space to write ${name}`));
-      const file = this.#open(name);
-      const end = offset + copy.length;
-      if (end > file.bytes.length) file.bytes = grown(file.bytes, end);
-      file.bytes.set(copy, offset);
-      for (let at = offset; at < end; at += SECTOR_BYTES) file.dirty.add(sectorOf(at));
-      if (copy.length > 0) file.dirty.add(sectorOf(end - 1));
+      this.#open(name);
+      const place = this.misdirected > 0 ? this.#elsewhere(name, offset) : { name, offset };
+      this.#put(this.#open(place.name), place.offset, copy);
       return succeeded(undefined);
     });
   }
@@ -104,7 +103,7 @@ export class SimDisk implements Disk {
         file.dirty.clear();
         return failed(storageError('EIO', `fdatasync of ${name} failed`));
       }
-      if (file.dirty.size > 0) file.durable = withSectors(file.durable, file, file.dirty);
+      if (file.dirty.size > 0) sync(file);
       file.dirty.clear();
       return succeeded(undefined);
     });
@@ -211,6 +210,31 @@ export class SimDisk implements Disk {
     return file;
   }
 
+  #put(file: SimFile, offset: number, bytes: Uint8Array): void {
+    const end = offset + bytes.length;
+    if (end > file.bytes.length) file.bytes = grown(file.bytes, end);
+    file.bytes.set(bytes, offset);
+    for (let at = offset; at < end; at += SECTOR_BYTES) file.dirty.add(sectorOf(at));
+    if (bytes.length > 0) file.dirty.add(sectorOf(end - 1));
+  }
+
+  /** A sector of this file or another one, but not the right one. */
+  #elsewhere(name: string, offset: number): { readonly name: string; readonly offset: number } {
+    this.misdirected -= 1;
+    const chance = this.#host.random('disk/misdirected');
+    const files = [...this.#names].sort(([a], [b]) => (a < b ? -1 : 1));
+    const places = files.flatMap(([other, { bytes }]) =>
+      Array.from({ length: sectorOf(bytes.length) + 1 }, (_, sector) => ({
+        name: other,
+        offset: sector * SECTOR_BYTES,
+      })),
+    );
+    const wrong = places.filter((place) => place.name !== name || place.offset !== offset);
+    return (
+      wrong[chance.below(Math.max(1, wrong.length))] ?? { name, offset: offset + SECTOR_BYTES }
+    );
+  }
+
   #change(change: NameChange): void {
     apply(this.#names, change);
     this.#nameChanges.push(change);
@@ -251,6 +275,19 @@ function apply(names: Map<string, SimFile>, change: NameChange): void {
     names.set(change.name, change.file);
   } else {
     names.delete(change.name);
+  }
+}
+
+/** In place, where the length stays: a sync costs what was written, not what the file holds. */
+function sync(file: SimFile): void {
+  const { bytes, durable, dirty } = file;
+  if (durable.length !== bytes.length) {
+    file.durable = withSectors(durable, file, dirty);
+    return;
+  }
+  for (const sector of dirty) {
+    const from = sector * SECTOR_BYTES;
+    durable.set(bytes.subarray(from, from + SECTOR_BYTES), from);
   }
 }
 
