@@ -20,7 +20,8 @@ import { createNativeBulkTransport } from '../transports/native-bulk.ts';
 import { createTlsControlTransport } from '../transports/tls-control.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
 import { promised } from '../util/promised.ts';
-import type { LinkCommand, LinkReport } from './messages.ts';
+import { LinkSwitch, PeerLinks } from './link-switch.ts';
+import type { LinkReport } from './messages.ts';
 import { createNactHost } from './nact-host.ts';
 import { spawnReplica } from './replica.ts';
 import type { ReadPoint, ReplicaMessage, ReplicaStatus } from './replica-messages.ts';
@@ -69,9 +70,9 @@ export async function startReplica(options: StartReplicaOptions): Promise<Starte
   };
   try {
     const log = await openLog(options, disk);
-    const links = new Map<string, ActorRef<LinkCommand>>();
+    const links = new PeerLinks();
     const replica = spawnMember(host, options, log, links);
-    const ports = await connect(host, options, memberActor(host, replica, links));
+    const ports = await connect(host, options, new LinkSwitch(nobody(), replica, links));
     return new RunningReplica(replica, ports, close);
   } catch (error) {
     await close();
@@ -94,7 +95,7 @@ function spawnMember(
   host: ActorHost,
   options: StartReplicaOptions,
   log: OpenedRaftLog,
-  links: ReadonlyMap<string, ActorRef<LinkCommand>>,
+  links: PeerLinks,
 ): ActorRef<ReplicaMessage> {
   const {
     identity,
@@ -109,33 +110,13 @@ function spawnMember(
     self: identity.nodeId,
     members: membersOf(options),
     ...{ log, digest: sha256Hex, random: systemRandom() },
-    send: (peer, envelope) => void links.get(peer)?.tell({ type: 'send', envelope }),
+    send: (peer, envelope) => links.send(peer, envelope),
   });
 }
 
-/** Takes the links' reports to the replica; what it does not take now is as good as lost. */
-function memberActor(
-  host: ActorHost,
-  replica: ActorRef<ReplicaMessage>,
-  links: Map<string, ActorRef<LinkCommand>>,
-): ActorRef<LinkReport> {
-  return host.spawn<null, LinkReport>({
-    name: 'member',
-    mailboxLimit: 4096,
-    initialState: () => null,
-    behavior: (_state, report) => {
-      const { peer } = report;
-      if (report.type === 'envelope') replica.tell(report);
-      else if (report.type === 'linkUp') {
-        links.set(peer, report.link);
-        replica.tell({ type: 'linkUp', peer });
-      } else if (report.type === 'linkDown') {
-        links.delete(peer);
-        replica.tell({ type: 'linkDown', peer });
-      }
-      return null;
-    },
-  });
+/** There is no node behind the replica: what is not for it is for nobody. */
+function nobody(): ActorRef<LinkReport> {
+  return { path: '/nobody', incarnation: 0, tell: () => 'accepted' };
 }
 
 function connect(
