@@ -2,12 +2,13 @@
  * Whole agents on simulated hosts: the node, its links, streams and migrations as they ship, started by
  * `spawnNode`, on the simulator's scheduler, clocks, connections, disks and guests.
  */
-import { hash } from 'node:crypto';
 import { type SpawnedNode, spawnNode } from '../../src/actors/spawn-node.ts';
-import type { GuestKind, Hypervisor } from '../../src/ports/hypervisor.ts';
+import type { Guest, GuestKind, Hypervisor } from '../../src/ports/hypervisor.ts';
 import type { Random } from '../../src/ports/random.ts';
+import type { Storage } from '../../src/ports/storage.ts';
 import { openRaftLog } from '../../src/storage/raft-log/open.ts';
-import type { Completion } from '../../src/util/errors.ts';
+import { DiskStorage } from '../../src/storage/records.ts';
+import { type Completion, succeeded } from '../../src/util/errors.ts';
 import { Ledger } from '../checkers/ledger.ts';
 import { GuestLog } from '../hypervisor/guest-log.ts';
 import type { GuestProcess } from '../hypervisor/guest-process.ts';
@@ -21,7 +22,7 @@ import { simControl } from '../transport/control.ts';
 import { SimTcp } from '../transport/tcp.ts';
 import type { SimHost } from '../world/host.ts';
 import type { World } from '../world/world.ts';
-import { DiskStorage } from './disk-storage.ts';
+import { sha256 } from './group.ts';
 
 export interface AgentOptions {
   readonly streams: number;
@@ -112,21 +113,23 @@ export class SimAgents {
     spawnNode(
       host.actorHost(),
       {
-        ...{ id: host.name, dataDir: `/${host.name}`, peers, streams, windowBytes, chunkBytes },
+        ...{ id: host.name, peers, streams, windowBytes, chunkBytes },
         ...{ listen: { host: host.name, port: CONTROL_PORT }, bulkPort: BULK_PORT },
+        dataDir: `/data/${host.name}`,
         log: (fields, message) => onLog(host, fields, message),
       },
       {
         random: randomOf(host),
-        storage: new DiskStorage(host.disk, () => this.hurt.add(host)),
+        storage: telling(new DiskStorage(host.disk), () => this.hurt.add(host)),
+        digest: sha256,
+        openRaftLog: (identity, founding, opened) => {
+          openRaftLog(host.disk, identity, founding, sha256, opened);
+        },
+        onHalt: (error) => world.violate('owner-halted', `${host.name}: ${error.message}`),
         control: simControl(tcp, host),
         bulk: simBulk({ tcp, host, sockets, observer }),
         hypervisors,
         cpuUsedUs: () => 0,
-        openRaftLog: (identity, founding, done) =>
-          openRaftLog(host.disk, identity, founding, digest, done),
-        digest,
-        onHalt: () => this.restart(host),
       },
       (started) => {
         if (started.ok) this.#nodes.set(host.name, started.value);
@@ -146,25 +149,32 @@ export class SimAgents {
     });
   }
 
-  /** A VM that is new: its process is started, then given to the agent. */
+  /** A VM that is new: it is registered in the log, then its process is started. */
   launch(
     host: SimHost,
     spec: { readonly kind: GuestKind; readonly vm: string; readonly pageCount: number },
   ): void {
     const guests = this.guests(host);
-    const process = guests.start({ ...spec, epoch: 1 });
-    process.fill();
-    process.setRunning(true);
-    const guest =
-      process instanceof QemuProcess
-        ? new QemuGuestModel(guests, process)
-        : new MemoryGuestModel(guests, process);
-    const done: Completion<string> = (outcome) => {
-      if (outcome.ok) return;
-      this.log.vm(spec.vm).lostBecause = `it was not taken: ${outcome.error.message}`;
-      process.kill();
+    // An agent that ends before it noted the guest kills what it finds without a record.
+    const history = this.log.vm(spec.vm);
+    history.lostBecause = 'its agent ended before it had noted it';
+    const open = (done: Completion<Guest>): void => {
+      guests.afterStart(() => {
+        const process = guests.start({ ...spec, epoch: 1 });
+        process.fill();
+        process.setRunning(true);
+        const guest =
+          process instanceof QemuProcess
+            ? new QemuGuestModel(guests, process)
+            : new MemoryGuestModel(guests, process);
+        done(succeeded(guest));
+      });
     };
-    this.node(host)?.actor.tell({ type: 'adopt', guest, epoch: 1, done });
+    this.node(host)?.adoption.adopt(spec.vm, open, (outcome) => {
+      history.lostBecause = outcome.ok ? null : `it was not taken: ${outcome.error.message}`;
+      if (outcome.ok) return;
+      for (const process of this.processesOf(spec.vm)) process.kill();
+    });
   }
 
   /** Every process of a VM that lives, wherever. */
@@ -181,14 +191,25 @@ export class SimAgents {
   }
 }
 
-function digest(data: Uint8Array): string {
-  return hash('sha256', data, 'hex');
-}
-
 function randomOf(host: SimHost): Random {
   const bytes = host.random('bytes');
   return {
     stream: (label) => host.random(label),
     bytes: (count) => Uint8Array.from({ length: count }, () => bytes.below(256)),
+  };
+}
+
+/** A storage that says when it failed. */
+function telling(storage: Storage, onError: () => void): Storage {
+  const told =
+    <T>(done: Completion<T>): Completion<T> =>
+    (outcome) => {
+      if (!outcome.ok) onError();
+      done(outcome);
+    };
+  return {
+    put: (key, value, done) => storage.put(key, value, told(done)),
+    remove: (key, done) => storage.remove(key, told(done)),
+    list: (prefix, done) => storage.list(prefix, told(done)),
   };
 }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { DwcpError } from '../../src/util/errors.ts';
+import { clusterScenario } from '../scenarios/cluster.ts';
 import { migrationScenario } from '../scenarios/migration.ts';
 import { raftScenario } from '../scenarios/raft.ts';
 import { correctRegister, registerScenario } from '../scenarios/register.ts';
@@ -11,10 +12,9 @@ import type { Scenario } from '../world/scenario.ts';
 export type AnyScenario = Scenario<any, any>;
 
 export const scenarios: ReadonlyMap<string, AnyScenario> = new Map<string, AnyScenario>(
-  [registerScenario(correctRegister), raftScenario(), migrationScenario()].map((scenario) => [
-    scenario.name,
-    scenario,
-  ]),
+  [registerScenario(correctRegister), raftScenario(), clusterScenario(), migrationScenario()].map(
+    (scenario) => [scenario.name, scenario],
+  ),
 );
 
 /** A name of ours, or the path of a module that exports `scenario`. */

@@ -25,6 +25,8 @@ const SLOTS: readonly {
 ];
 const LAUNCH_AT_US = 300_000;
 const RESTART_AFTER_US = 500_000;
+/** A start waits so long for a majority. */
+const REPLACE_EVERY_US = 12_000_000;
 const SETTLED_FOR_US = 2_000_000;
 /** After healing whoever still moves a VM must have come to an end by then. */
 const MOVES_END_US = 8_000_000;
@@ -49,6 +51,8 @@ class MigrationRun {
   #settledSinceUs: number | null = null;
   #healedUs: number | null = null;
   #isLaunched = false;
+  /** When each slot was last given a new VM. */
+  readonly #replacedUs: number[] = SLOTS.map(() => 0);
 
   constructor(world: World, options: Partial<AgentOptions>) {
     this.#world = world;
@@ -187,7 +191,10 @@ class MigrationRun {
   #replace(slot: number, to: number): void {
     const { name } = SLOTS[slot] as (typeof SLOTS)[number];
     const host = this.#world.hostAt(to);
-    if (this.agents.node(host) === null) return;
+    const { nowUs } = this.#world;
+    const isTooSoon = nowUs - (this.#replacedUs[slot] ?? 0) < REPLACE_EVERY_US;
+    if (isTooSoon || this.agents.node(host) === null) return;
+    this.#replacedUs[slot] = nowUs;
     this.vms[slot] = `${name}.${this.#generation}`;
     this.#generation += 1;
     this.#launch(slot, host);

@@ -91,6 +91,7 @@ export class Faults {
       case 'slow':
         return network.slowDown(fault.from, fault.to, fault.bytesPerSec);
       case 'disk-bit-rot':
+        if (this.#world.faultHandlers.has(fault.kind)) return this.#ofScenario(fault);
         return this.#world.hostAt(fault.host).disk.rot() ? () => {} : null;
       default:
         return breakDisk(this.#world.hostAt(fault.host), fault.kind);
