@@ -198,8 +198,9 @@ it('without room a log is neither opened nor damaged', () => {
   assert.match(refused.message, /raft\/state, offset 0/);
   disk.errno = null;
   opened(openOn(disk)).write(persist({ term: 1, vote: 1, commit: 0 }, [command(1, 1)]));
-  disk.errno = 'ENOSPC';
   const log = opened(openOn(disk));
+  disk.errno = 'ENOSPC';
+  assert.ok(openOn(disk) instanceof DwcpError);
   assert.ok(log.write(persist({ term: 1, vote: 1, commit: 0 }, [command(2, 1)])) instanceof Error);
   disk.errno = null;
   assert.equal(print(opened(openOn(disk)).restored.entries), '1@1');

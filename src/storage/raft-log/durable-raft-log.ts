@@ -15,7 +15,7 @@ import type { LogPosition } from '../../protocols/raft/log.ts';
 import type { HardState, PersistSnapshotChunk, Snapshot } from '../../protocols/raft/types.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
 import { atPlace } from './log-error.ts';
-import { STATE_FILE, segmentFile } from './names.ts';
+import { PARTIAL_FILE, STATE_FILE, segmentFile } from './names.ts';
 import type { RaftLogOptions } from './options.ts';
 import type { LogRecord } from './record-format.ts';
 import type { Recovered, SegmentSpan } from './recovery.ts';
@@ -67,8 +67,25 @@ export class DurableRaftLog implements RaftLog {
     this.#newestIndex = recovered.segments.at(-1)?.lastIndex ?? 0;
   }
 
-  /** A segment of its own, where the newest one ends in damage. */
-  beginSegment(done: Completion<void>): void {
+  /**
+   * Makes durable what was read. It may be in the kernel's memory only: a process that died did not sync
+   * it, and after a failed sync the kernel takes it for written. So it is written again, the same bytes.
+   * Where the newest segment ends in damage a new one follows, and nothing of it is overwritten.
+   */
+  beginLife({ lastBatch, isTailDamaged, partial }: Recovered, done: Completion<void>): void {
+    const { term, vote } = this.#vote;
+    const work: Step[] = [...this.#voteSteps({ term, vote })];
+    if (lastBatch !== null) {
+      const { offset, bytes } = lastBatch;
+      work.push((next) => this.#segment.repeat(offset, bytes, next));
+    }
+    if (partial !== null) work.push((next) => this.#disk.fdatasync(PARTIAL_FILE, next));
+    work.push((next) => this.#disk.syncDir(next));
+    if (isTailDamaged) work.push((next) => this.#beginSegment(next));
+    steps(work, done);
+  }
+
+  #beginSegment(done: Completion<void>): void {
     const { sequence } = this.#segment;
     this.#older.push({ sequence, lastIndex: this.#newestIndex });
     this.#newestIndex = this.#summary.last.index;
@@ -211,7 +228,7 @@ export class DurableRaftLog implements RaftLog {
     // Something is always asked of the disk: nothing completes inside the call that asked.
     if (isNew || records.length === 0) work.push(...this.#voteSteps({ term, vote }));
     if (records.length === 0) return work;
-    if (this.#segment.isFull) work.push((next) => this.beginSegment(next));
+    if (this.#segment.isFull) work.push((next) => this.#beginSegment(next));
     const { lostEnd } = this.#summary;
     const after: LogSummary = {
       last: { index: last.index, term: last.term },

@@ -6,12 +6,12 @@ import { assert } from '../../util/assert.ts';
 import { type Completion, succeeded } from '../../util/errors.ts';
 import { createDurably } from './durable-file.ts';
 import { DurableRaftLog } from './durable-raft-log.ts';
-import { PARTIAL_FILE, STATE_FILE, segmentFile } from './names.ts';
+import { STATE_FILE } from './names.ts';
 import { defaultRaftLogOptions, type RaftLogOptions } from './options.ts';
 import { type Recovered, recover } from './recovery.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import { SnapshotFiles } from './snapshot-files.ts';
-import { type Step, steps } from './steps.ts';
+import { steps } from './steps.ts';
 import { type StoredVote, writeVote } from './vote-file.ts';
 
 /** `founding` is what a replica without a log starts from. */
@@ -31,22 +31,8 @@ export function openRaftLog(
     if (recovered === null) return found(disk, identity, founding, digest, chosen, done);
     const log = logOf(disk, identity, digest, chosen, recovered);
     const opened = { log, restored: restoredOf(recovered) };
-    const work: Step[] = readIsDurable(disk, recovered);
-    if (recovered.isTailDamaged) work.push((next) => log.beginSegment(next));
-    steps(work, (ready) => done(ready.ok ? succeeded(opened) : ready));
+    log.beginLife(recovered, (ready) => done(ready.ok ? succeeded(opened) : ready));
   });
-}
-
-/** What was read may be in the kernel's memory only: a process that died did not sync it. */
-function readIsDurable(disk: Disk, { end, partial }: Recovered): Step[] {
-  const files = [segmentFile(end.sequence), STATE_FILE];
-  if (partial !== null) files.push(PARTIAL_FILE);
-  const work = files.map(
-    (file): Step =>
-      (next) =>
-        disk.fdatasync(file, next),
-  );
-  return [...work, (next) => disk.syncDir(next)];
 }
 
 /** The vote first: a segment without it is a lost vote. */
@@ -74,8 +60,9 @@ function found(
     (outcome) => {
       if (!outcome.ok) return done(outcome);
       const recovered: Recovered = {
-        ...{ vote: stored, summary, entries: [], end: writer.end, isTailDamaged: false },
+        ...{ vote: stored, summary, entries: [], end: writer.end, lastBatch: null },
         segments: [{ sequence: writer.sequence, lastIndex: snapshot.index }],
+        isTailDamaged: false,
         partial: null,
       };
       const log = logOf(disk, identity, digest, options, recovered);

@@ -35,6 +35,8 @@ export interface Recovered {
   /** Oldest first; the highest index that each speaks of. */
   readonly segments: readonly SegmentSpan[];
   readonly end: SegmentEnd;
+  /** The newest segment's: whether its sync went well is not known. Null where there is none. */
+  readonly lastBatch: { readonly offset: number; readonly bytes: Uint8Array } | null;
   /** The newest segment ends in damage: what comes next goes to a new one, and nothing is overwritten. */
   readonly isTailDamaged: boolean;
   readonly partial: PartialFile | null;
@@ -163,6 +165,7 @@ function replay(segments: readonly Read[], stored: StoredVote | null): Omit<Reco
   const spans: SegmentSpan[] = [];
   let end: SegmentEnd | null = null;
   let damage: TailDamage | null = null;
+  let lastBatch: Recovered['lastBatch'] = null;
   for (const [at, { file, bytes, header, from }] of segments.entries()) {
     if (end !== null && end.nextBatch !== header.nextBatch) {
       throw corrupt(file, 0, 'it does not follow the segment before it');
@@ -184,6 +187,8 @@ function replay(segments: readonly Read[], stored: StoredVote | null): Omit<Reco
       nextBatch: nextBatch + scan.batches.length,
     };
     damage = scan.damage;
+    const offset = scan.batches.at(-1)?.header.syncedEnd ?? null;
+    lastBatch = offset === null ? null : { offset, bytes: bytes.subarray(offset, scan.end) };
   }
   if (end === null) throw corrupt(FOLDER, 0, 'no segment');
   const { last, commit, snapshot, compacted } = log;
@@ -191,7 +196,8 @@ function replay(segments: readonly Read[], stored: StoredVote | null): Omit<Reco
   const lostEnd = lostEndOf(newest.header.lostEnd, damage, last, vote.term);
   const summary: LogSummary = { last, commit, snapshot, compacted, lostEnd };
   const entries = log.entries(oldest.file);
-  return { vote, summary, entries, segments: spans, end, isTailDamaged: damage !== null };
+  const isTailDamaged = damage !== null;
+  return { vote, summary, entries, segments: spans, end, lastBatch, isTailDamaged };
 }
 
 /** An entry is written after its term, so a term below the log's is a lost one too. */

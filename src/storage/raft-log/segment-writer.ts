@@ -89,6 +89,11 @@ export class SegmentWriter {
     steps([(next) => this.#grow(grown, fileBytes, next), write], done);
   }
 
+  /** What is there already, once more. */
+  repeat(offset: number, bytes: Uint8Array, done: Completion<void>): void {
+    this.#writeAndSync(offset, bytes, done);
+  }
+
   /** At least one sector stays free behind a batch, so that a cut at its end shows. */
   #fileBytesFor(end: number): number {
     const { fileBytes } = this.#end;
