@@ -3,15 +3,22 @@
  * and inode: the kernel drops it with the process, so no crash leaves a stale lock behind, and a
  * second path to the same directory meets the same lock.
  */
-import { stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { DwcpError } from '../util/errors.ts';
+import { storageError } from './storage-error.ts';
 
 export interface DataDirectoryLock {
   release(): Promise<void>;
 }
 
+/** Makes the directory when it is missing. */
 export async function lockDataDirectory(path: string): Promise<DataDirectoryLock> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw storageError(path, error);
+  }
   const { dev, ino } = await stat(path, { bigint: true });
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {

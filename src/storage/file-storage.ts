@@ -1,12 +1,10 @@
 /** A host's durable records on its file system: `<dataDir>/<kind>/<id>`, in a directory that is locked. */
-import { mkdir } from 'node:fs/promises';
 import type { Storage, StoredRecord } from '../ports/storage.ts';
 import type { Completion } from '../util/errors.ts';
 import { promised } from '../util/promised.ts';
 import { type DataDirectoryLock, lockDataDirectory } from './data-directory-lock.ts';
 import { NodeDisk } from './node-disk.ts';
 import { DiskStorage } from './records.ts';
-import { storageError } from './storage-error.ts';
 
 export class FileStorage implements Storage {
   readonly #records: DiskStorage;
@@ -21,11 +19,6 @@ export class FileStorage implements Storage {
 
   /** Makes the directory when it is missing and locks it; one directory belongs to one process. */
   static async open(dataDir: string): Promise<FileStorage> {
-    try {
-      await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    } catch (error) {
-      throw storageError(dataDir, error);
-    }
     const lock = await lockDataDirectory(dataDir);
     // Records are written seldom: no descriptor is kept for them.
     const disk = new NodeDisk(dataDir, { openFilesMax: 0 });

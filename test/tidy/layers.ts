@@ -38,6 +38,12 @@ const ARROWS: ReadonlyMap<string, readonly string[]> = new Map([
   ],
 ]);
 
+/** All else of `src/storage` runs in simulations too. */
+const REAL_STORAGE: ReadonlySet<string> = new Set([
+  'src/storage/node-disk.ts',
+  'src/storage/data-directory-lock.ts',
+]);
+
 export function layerProblems(file: SourceFile): string[] {
   const from = layerOf(file.path);
   const allowed = ARROWS.get(from);
@@ -48,6 +54,11 @@ export function layerProblems(file: SourceFile): string[] {
   }
   for (const { specifier, target, typeOnly } of file.imports) {
     const to = target === null ? specifier : layerOf(target);
+    if (from === 'src/storage' && specifier.startsWith('node:') && !REAL_STORAGE.has(file.path)) {
+      problems.push(
+        `${file.path}: formats and recovery run over the Disk port, without ${specifier}`,
+      );
+    }
     if (target === null && specifier !== '#wire') continue; // packages: see purity
     const known = to === from || allowed.includes(to);
     const wildcard = allowed.includes('src/*') && to.startsWith('src/');

@@ -61,6 +61,7 @@ describe('layers', () => {
       "import { d } from '../src/storage/node-disk.ts';",
       "import { b } from '../src/transports/b.ts';",
     ]);
+    assertRefused(layerProblems, 'src/storage/raft-log/a.ts', ["import { open } from 'node:fs';"]);
     assertRefused(layerProblems, 'src/attic/a.ts', ['export const a = 1;']);
   });
 
