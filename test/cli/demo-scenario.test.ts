@@ -18,7 +18,12 @@ const OPTIONS: DemoOptions = {
 };
 
 /** Three agents whose guest moves when told; `keep` and `freeze` make them break their word. */
-function clusterOf({ keep = false, freeze = false, verified = true as boolean | null } = {}) {
+function clusterOf({
+  keep = false,
+  freeze = false,
+  verified = true as boolean | null,
+  log = 'b',
+} = {}) {
   let moved = false;
   let operations = 100;
   const [base] = new FakeNode().guestList;
@@ -37,7 +42,7 @@ function clusterOf({ keep = false, freeze = false, verified = true as boolean | 
       guests: [],
       peers: new FakeNode().peerList,
       group: new FakeNode().groupView,
-      owners: [],
+      owners: [{ vm: 'demo', owner: moved ? log : 'a', epoch: moved ? 2 : 1, movingTo: null }],
     }),
     guests: async () => {
       if (id === 'a' && (!moved || keep)) return [guest(1)];
@@ -92,4 +97,11 @@ test('a guest that stands still after its move fails the demo', async () => {
 
 test('a move that was not verified is never called verified', async () => {
   assert.equal((await runDemo(clusterOf({ verified: null }), OPTIONS)).verified, false);
+});
+
+test('a guest that runs where the log does not say fails the demo', async () => {
+  await assert.rejects(
+    runDemo(clusterOf({ log: 'a' }), OPTIONS),
+    (error) => error instanceof DwcpError && /its owner in the log is a/.test(error.message),
+  );
 });

@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { pino } from 'pino';
 import { runAgent } from '../../agent/agent.ts';
 import { loadAgentConfig } from '../../agent/config.ts';
+import type { DwcpNode } from '../../node.ts';
+import { DwcpError } from '../../util/errors.ts';
 import { makeGuest } from '../guest-options.ts';
 import { type Library, loadLibrary } from '../library.ts';
 import { addCommand, type JsonOption, printResult } from '../output.ts';
@@ -33,11 +35,24 @@ export function addAgentCommand(
         { type: 'ready', node: config.id, controlPort, bulkPort, adminPort, metricsPort },
         `${config.id} is ready: control ${controlPort}, bulk ${bulkPort}, admin ${adminPort}, metrics ${metricsPort}`,
       );
-      const signal = await firstSignal();
-      logger.info({ signal }, 'stopping; guests live on');
+      const end = await Promise.race([firstSignal(), halted(agent.node)]);
+      if (end instanceof DwcpError) {
+        await agent.stop();
+        throw end;
+      }
+      logger.info({ signal: end }, 'stopping; guests live on');
       await agent.stop();
       process.exit(0);
     });
+}
+
+/** Why the node may not go on, once that is so. */
+function halted(node: DwcpNode): Promise<DwcpError> {
+  return new Promise((resolve) => {
+    node.events$.subscribe((event) => {
+      if (event.type === 'halted') resolve(event.error);
+    });
+  });
 }
 
 function firstSignal(): Promise<NodeJS.Signals> {

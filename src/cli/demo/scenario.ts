@@ -1,6 +1,6 @@
 /** What the demo does with its three agents, and the document that it ends with. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { GuestStatus, MigrationProgress, MigrationReceipt } from '../../node.ts';
+import type { GuestStatus, MigrationProgress, MigrationReceipt, VmOwner } from '../../node.ts';
 import type { WorkloadReport } from '../../ports/hypervisor.ts';
 import { DwcpError } from '../../util/errors.ts';
 import type { DemoClient } from './cluster.ts';
@@ -12,6 +12,8 @@ interface DemoClients {
 const GUEST = 'demo';
 const LINK_WITHIN_MS = 20_000;
 const POLL_MS = 50;
+/** A follower hears of a commit with the next heartbeat. */
+const APPLIED_WITHIN_MS = 5_000;
 /** How long the guest works before and after its move. */
 const WORK_MS = 1_000;
 
@@ -76,12 +78,34 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
   await delay(WORK_MS);
   watch?.reset();
   const before = await theOwner(cluster, watch);
+  const owned = await ownerInLog(cluster, before.node);
   const receipt = await source.migrate(GUEST, { to: 'b' }, options.onProgress);
   const resumed = await theOwner(cluster, watch);
   await delay(WORK_MS);
   const after = await theOwner(cluster, watch);
   requireProgress(resumed, after);
-  return describe(options, mode, receipt, before, after);
+  const now = await ownerInLog(cluster, after.node);
+  const owner = { before: owned.owner, after: now.owner, epoch: now.epoch };
+  return describe(options, mode, receipt, before, after, owner);
+}
+
+/** As both sides of the move have applied it; the guest must run where the log says. */
+async function ownerInLog(cluster: DemoClients, runsOn: string): Promise<VmOwner> {
+  const deadlineMs = performance.now() + APPLIED_WITHIN_MS;
+  let seen: readonly (VmOwner | undefined)[] = [];
+  while (performance.now() < deadlineMs) {
+    const statuses = await Promise.all(['a', 'b'].map((node) => clientOf(cluster, node).status()));
+    seen = statuses.map(({ owners }) => owners.find(({ vm }) => vm === GUEST));
+    const [one, other] = seen;
+    const isAgreed = one !== undefined && one.owner === other?.owner && one.epoch === other.epoch;
+    if (isAgreed && one.owner === runsOn) return one;
+    await delay(POLL_MS);
+  }
+  const said = seen.map((each) => (each ? `${each.owner} (epoch ${each.epoch})` : 'nobody'));
+  throw new DwcpError(
+    'ERR_DWCP_GUEST_STATE',
+    `the guest runs on ${runsOn}, but its owner in the log is ${said.join(' at a, ')} at b`,
+  );
 }
 
 interface Owner {
@@ -123,6 +147,7 @@ function describe(
   receipt: MigrationReceipt,
   before: Owner,
   after: Owner,
+  owner: DemoDocument['owner'],
 ): DemoDocument {
   const { workload } = after;
   return {
@@ -149,7 +174,7 @@ function describe(
       longestGapMs: workload?.longestGapMs ?? receipt.stoppedMs,
       invariantHeld: workload?.invariantHeld ?? null,
     },
-    owner: { before: before.node, after: after.node, epoch: after.guest.epoch },
+    owner,
     verified: receipt.verified === true,
   };
 }
