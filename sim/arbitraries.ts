@@ -24,6 +24,8 @@ export interface PlanShape extends Topology {
   /** At most this many hosts are ever hit by a crash, pause or disk fault: the same ones all the time. */
   readonly faultyHostsMax?: number;
   readonly faultsMax?: number;
+  /** How wrong a clock's rate may be. Default: as wrong as a quartz. */
+  readonly driftMaxPpm?: number;
 }
 
 /** Runs of a minute have up to four a second; short ones still have a few that meet. */
@@ -43,7 +45,7 @@ const CASCADE_APART_US = 1_500_000;
 /** A quarter of the sites, each a quarter of the time, as FoundationDB does. */
 const BUGGIFY_PERMYRIAD = 2_500;
 /** No quartz is worse than this. */
-const DRIFT_MAX_PPM = 500;
+const QUARTZ_DRIFT_PPM = 500;
 const JUMP_MAX_US = 3_600_000_000;
 
 function topology(
@@ -199,7 +201,8 @@ function fault(
         return record({ kind: fc.constant(kind), ...span, from: node, to: node, bytesPerSec });
       }
       case 'clock': {
-        const driftPpm = fc.integer({ min: -DRIFT_MAX_PPM, max: DRIFT_MAX_PPM });
+        const driftMaxPpm = shape.driftMaxPpm ?? QUARTZ_DRIFT_PPM;
+        const driftPpm = fc.integer({ min: -driftMaxPpm, max: driftMaxPpm });
         const jumpUs = fc.integer({ min: -JUMP_MAX_US, max: JUMP_MAX_US });
         return record({ kind: fc.constant(kind), ...span, host, driftPpm, jumpUs });
       }

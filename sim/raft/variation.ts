@@ -22,6 +22,8 @@ export interface RaftVariation {
 
 /** As long as a client of the scenario asks again. */
 export const GIVE_UP_US = 1_500_000;
+/** Worse than any clock, so that a lease that ignores it is wrong for long enough to be noticed. */
+export const DRIFT_MAX_PPM = 100_000;
 /** What an operation takes while things break, about. */
 const LATENCY_US = 40_000;
 const CHAOS_US = 60_000_000;
@@ -80,7 +82,7 @@ export function drawGuarantee(
   traffic: Traffic,
 ): ReadGuarantee | null {
   if (input.op !== 'get') return null;
-  if (random.chance(traffic.leasePermyriad)) return { kind: 'lease', maxDriftPpm: 500 };
+  if (random.chance(traffic.leasePermyriad)) return { kind: 'lease', maxDriftPpm: DRIFT_MAX_PPM };
   return random.chance(traffic.linearizablePermyriad) ? { kind: 'linearizable' } : null;
 }
 

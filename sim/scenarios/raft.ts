@@ -8,6 +8,7 @@ import {
   RaftCluster,
 } from '../raft/cluster.ts';
 import {
+  DRIFT_MAX_PPM,
   drawGuarantee,
   drawShape,
   drawVariation,
@@ -63,6 +64,7 @@ export function raftScenario(
       ...(['disk-stall', 'disk-fsync-error'] as const),
     ],
     faultyHostsMax: 7,
+    driftMaxPpm: DRIFT_MAX_PPM,
     focus: (world) => deploymentIn(world).cluster.leader(),
     checkers: change.checks === false ? [] : [checkers.linearizability(models.kv)],
     finalState: ({ world }: Run<KvInput>) => deploymentIn(world).cluster.finalState(),

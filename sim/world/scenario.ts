@@ -21,6 +21,8 @@ export interface Scenario<I = unknown, O = unknown> {
   readonly faults?: readonly FaultKind[];
   /** At most this many machines are down, cut off or damaged at once. Default: a minority. */
   readonly faultyHostsMax?: number;
+  /** How wrong clocks may run. Default: as wrong as a quartz. */
+  readonly driftMaxPpm?: number;
   /** Index of the host that matters most now, for faults that are aimed; null: nobody. */
   readonly focus?: (world: World) => number | null;
   readonly checkers?: readonly Checker<Run<I, O>>[];
