@@ -42,4 +42,48 @@ export const bugs: readonly Bug[] = [
     scenario: 'raft',
     checkers: ['linearizability'],
   },
+  {
+    id: 'vote-without-log-check',
+    story: 'Votes are granted without a look at the log of the candidate.',
+    source: 'https://github.com/jgroups-extras/jgroups-raft/issues/14',
+    scenario: 'raft',
+    checkers: ['leader-completeness', 'state-machine-safety'],
+  },
+  {
+    id: 'vote-for-longer-log',
+    story:
+      'A voter compares the length of logs before their last terms, and elects a candidate whose longer log misses committed entries.',
+    source: 'https://github.com/sile/noraft/pull/22',
+    scenario: 'raft',
+    checkers: ['leader-completeness', 'state-machine-safety'],
+  },
+  {
+    id: 'append-without-term-check',
+    story:
+      'A follower takes appends that fit the length of its log without comparing the term of the entry before them.',
+    source: 'https://github.com/ktoso/akka-raft/issues/32',
+    scenario: 'raft',
+    checkers: ['log-matching', 'uncaught'],
+  },
+  {
+    id: 'vote-never-persisted',
+    story:
+      'Term and vote change in memory only, and a reply leaves before any disk knows of them: after a restart the replica is in an older term and votes again.',
+    source: 'https://github.com/NodeDB-Lab/nodedb/issues/161',
+    scenario: 'raft',
+    checkers: ['election-safety', 'uncaught'],
+  },
+  {
+    id: 'snapshot-without-configuration',
+    story:
+      'A snapshot keeps the membership of the one before it, and the entry that changed it is compacted away: after a restart the replica counts by members of long ago.',
+    source: 'https://github.com/moby/swarmkit/pull/238',
+    scenario: 'raft',
+    checkers: [
+      'leader-completeness',
+      'election-safety',
+      'committed-survives',
+      'state-machine-safety',
+    ],
+  },
 ];

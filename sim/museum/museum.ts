@@ -31,14 +31,12 @@ export interface Find {
   readonly seeds: number;
   readonly checker: string;
   readonly message: string;
-  /** The same seed on the clean sources. */
-  readonly cleanOk: boolean;
   readonly shrunk: Shrunk | null;
 }
 
 /** One line of `dwcp sim museum --json`. */
 export interface BugReport extends Bug {
-  /** In more than half of the ranges, and clean code passes all the seeds that found it. */
+  /** Found in more than half of the ranges, by seeds that clean code passes. */
   readonly ok: boolean;
   /** Median over the ranges; null when most of them missed it. */
   readonly seedsToFind: number | null;
@@ -49,6 +47,8 @@ export interface BugReport extends Bug {
   /** Caught only by checkers that were expected to. */
   readonly asExpected: boolean;
   readonly finds: readonly Find[];
+  /** Seeds that clean code fails too: they find something else, and the search went on behind them. */
+  readonly cleanFails: readonly number[];
   readonly wallMs: number;
 }
 
@@ -101,29 +101,18 @@ export async function runMuseum(options: MuseumOptions): Promise<MuseumSummary> 
 async function exhibit(bug: Bug, copy: Copy, options: MuseumOptions): Promise<BugReport> {
   const startedMs = performance.now();
   const { scenario } = bug;
-  const { ranges, seedsMax, workers, commit, shrinkMs } = options;
+  const { ranges, workers, commit, shrinkMs } = options;
   const workerData: SeedRunOptions = { scenario, checkDeterminism: false, commit, simulate: {} };
   const buggy = new Threads(copy.module('sim/campaign/worker.js'), workerData, workers);
-  const found: (SeedRun | null)[] = [];
+  const clean = new Threads(new URL('../campaign/worker.js', import.meta.url), workerData, 1);
   const finds: Find[] = [];
+  const cleanFails: number[] = [];
   try {
+    const found: (SeedRun | null)[] = [];
     for (let range = 0; range < ranges; range += 1) {
-      const jobs = Array.from(
-        { length: seedsMax },
-        (_, index): SeedJob => ({ kind: 'seed', seed: range * RANGES_APART + 1 + index }),
-      );
-      let first: SeedRun | null = null;
-      let seeds = 0;
-      await buggy.run<SeedJob, SeedRun>(jobs, (run) => {
-        seeds += 1;
-        options.onSeed(bug, seeds);
-        if (!run.report.ok) first = run;
-        return run.report.ok;
-      });
-      found.push(first);
+      found.push(await search(bug, range, { buggy, clean, cleanFails, options }));
     }
     const smaller = shrinkMs === null ? [] : await shrinkAll(buggy, found, shrinkMs);
-    const clean = await cleanRuns(found, workerData, workers);
     for (const [range, run] of found.entries()) {
       if (run === null) continue;
       const { seed, violation } = run.report;
@@ -132,14 +121,52 @@ async function exhibit(bug: Bug, copy: Copy, options: MuseumOptions): Promise<Bu
         ...{ range, seed, seeds: seed - range * RANGES_APART },
         checker: violation?.checker ?? '',
         message: violation?.message ?? '',
-        cleanOk: clean.get(seed) === true,
         shrunk: smaller.find((each) => each.seed === seed) ?? null,
       });
     }
   } finally {
     await buggy.close();
+    await clean.close();
   }
-  return reportOf(bug, ranges, finds, Math.round(performance.now() - startedMs));
+  const wallMs = Math.round(performance.now() - startedMs);
+  return reportOf(bug, ranges, { finds, cleanFails, wallMs });
+}
+
+interface Search {
+  readonly buggy: Threads;
+  readonly clean: Threads;
+  readonly cleanFails: number[];
+  readonly options: MuseumOptions;
+}
+
+/** The first seed of the range that the bug fails and clean code passes. */
+async function search(bug: Bug, range: number, context: Search): Promise<SeedRun | null> {
+  const { buggy, clean, cleanFails, options } = context;
+  const last = range * RANGES_APART + options.seedsMax;
+  for (let from = range * RANGES_APART + 1; from <= last; ) {
+    const jobs = Array.from(
+      { length: last + 1 - from },
+      (_, index): SeedJob => ({ kind: 'seed', seed: from + index }),
+    );
+    const failed: SeedRun[] = [];
+    await buggy.run<SeedJob, SeedRun>(jobs, (run) => {
+      options.onSeed(bug, run.report.seed - range * RANGES_APART);
+      if (!run.report.ok) failed.push(run);
+      return run.report.ok;
+    });
+    const [run] = failed;
+    if (run === undefined) return null;
+    const { seed } = run.report;
+    let isClean = false;
+    await clean.run<SeedJob, SeedRun>([{ kind: 'seed', seed }], ({ report }) => {
+      isClean = report.ok;
+      return true;
+    });
+    if (isClean) return run;
+    cleanFails.push(seed);
+    from = seed + 1;
+  }
+  return null;
 }
 
 async function shrinkAll(
@@ -157,31 +184,11 @@ async function shrinkAll(
   return all;
 }
 
-/** A seed that clean code fails too says nothing about the bug. */
-async function cleanRuns(
-  found: readonly (SeedRun | null)[],
-  workerData: SeedRunOptions,
-  workers: number,
-): Promise<ReadonlyMap<number, boolean>> {
-  const jobs = found.flatMap((run): SeedJob[] =>
-    run === null ? [] : [{ kind: 'seed', seed: run.report.seed }],
-  );
-  const passes = new Map<number, boolean>();
-  if (jobs.length === 0) return passes;
-  const module = new URL('../campaign/worker.js', import.meta.url);
-  const threads = new Threads(module, workerData, Math.min(workers, jobs.length));
-  try {
-    await threads.run<SeedJob, SeedRun>(jobs, ({ report }) => {
-      passes.set(report.seed, report.ok);
-      return true;
-    });
-  } finally {
-    await threads.close();
-  }
-  return passes;
-}
-
-function reportOf(bug: Bug, ranges: number, finds: readonly Find[], wallMs: number): BugReport {
+function reportOf(
+  bug: Bug,
+  ranges: number,
+  { finds, ...rest }: Pick<BugReport, 'finds' | 'cleanFails' | 'wallMs'>,
+): BugReport {
   const seeds = Array.from(
     { length: ranges },
     (_, range) => finds.find((find) => find.range === range)?.seeds ?? null,
@@ -190,8 +197,8 @@ function reportOf(bug: Bug, ranges: number, finds: readonly Find[], wallMs: numb
   const caughtBy: Record<string, number> = {};
   for (const { checker } of finds) caughtBy[checker] = (caughtBy[checker] ?? 0) + 1;
   const asExpected = Object.keys(caughtBy).every((checker) => bug.checkers.includes(checker));
-  const ok = seedsToFind !== null && finds.every(({ cleanOk }) => cleanOk);
-  return { ...bug, ok, seedsToFind, seeds, caughtBy, asExpected, finds, wallMs };
+  const ok = seedsToFind !== null;
+  return { ...bug, ok, seedsToFind, seeds, caughtBy, asExpected, finds, ...rest };
 }
 
 /** The lower middle of an even count, so that it is a number somebody measured; null sorts last. */

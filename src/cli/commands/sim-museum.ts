@@ -95,16 +95,15 @@ function showBar(count: number, { json }: JsonOption): SingleBar | null {
 }
 
 function describe(report: BugReport): string {
-  const { id, story, source, seeds, seedsToFind, caughtBy, finds, scenario } = report;
+  const { id, story, source, seeds, seedsToFind, caughtBy, cleanFails, scenario } = report;
   const caught = Object.entries(caughtBy).map(([checker, count]) => `${checker} ${count}`);
   const numbers = seeds.map((each) => each ?? 'missed').join(' ');
-  const dirty = finds.filter(({ cleanOk }) => !cleanOk).map(({ seed }) => seed);
   const median = seedsToFind === null ? 'MISSED' : `${seedsToFind} seeds`;
   return [
     `${id}: ${median} (${numbers}) at depth ${scenario}, by ${caught.join(', ') || 'nobody'}`,
     `  ${story}`,
     `  ${source}`,
-    ...(dirty.length === 0 ? [] : [`  clean code fails too: seeds ${dirty.join(', ')}`]),
+    ...(cleanFails.length === 0 ? [] : [`  clean code fails too: seeds ${cleanFails.join(', ')}`]),
   ].join('\n');
 }
 
