@@ -42,6 +42,7 @@ interface Proposal {
 }
 
 const NOTHING = new Uint8Array();
+const TAKEN_KEPT = 1024;
 
 export class ReplicaProposals {
   readonly #limits: ProposalLimits;
@@ -141,8 +142,10 @@ export class ReplicaProposals {
       this.#inflightBytes += proposal.data.length;
       commands.push({ requestId: sequence, data: proposal.data });
     }
-    if (this.#waitingHead < this.#waiting.length) return;
-    this.#waiting = [];
+    // Under steady load it is never empty: what was taken must not pile up before its head.
+    const isTaken = this.#waitingHead === this.#waiting.length;
+    if (!isTaken && this.#waitingHead < TAKEN_KEPT) return;
+    this.#waiting = this.#waiting.slice(this.#waitingHead);
     this.#waitingHead = 0;
   }
 
