@@ -89,6 +89,17 @@ describe('adopting a guest', () => {
     assert.equal(host.opened, 0);
   });
 
+  it('starts what an operator claimed for this host, under the epoch of the claim', async () => {
+    const host = new Host();
+    host.log.apply({ type: 'register', vm: 'vm1', host: 'b' });
+    host.log.apply({ type: 'claim', vm: 'vm1', epoch: 1, host: 'a', operator: 'olga' });
+    assert.deepEqual(await host.adopt('vm1'), succeeded('vm1'));
+    assert.deepEqual(
+      host.adopted.map(({ epoch }) => epoch),
+      [2],
+    );
+  });
+
   it('gives the name back when the guest does not start or cannot be noted', async () => {
     const host = new Host();
     const broken = new DwcpError('ERR_DWCP_GUEST_FAILED', 'no such machine');
