@@ -27,7 +27,7 @@ export type ErrorCode =
   | 'ERR_DWCP_NOT_CONVERGING' // the guest dirties faster than the link carries, and policy says abort
   | 'ERR_DWCP_CANCELLED' // the operator cancelled
   | 'ERR_DWCP_MIGRATION_UNKNOWN' // no such migration
-  | 'ERR_DWCP_OUTCOME_UNKNOWN' // fenced was sent and no decision came back: the source stays stopped
+  | 'ERR_DWCP_OUTCOME_UNKNOWN' // fenced was sent, and this host has not applied whose the guest is, or not heard that it runs
   | 'ERR_DWCP_NO_QUORUM' // the group has no majority here: what runs goes on, nothing starts or moves
   | 'ERR_DWCP_NOT_OWNER' // the replicated log says that another host owns the VM
   | 'ERR_DWCP_VERIFY_FAILED' // source memory and landed pages differ
