@@ -27,19 +27,26 @@ export const failoverBench: Bench = {
   run: (options) => runFailoverBench(options),
 };
 
-async function runFailoverBench(options: BenchRunOptions): Promise<BenchDocument> {
-  const { quick, onProgress } = options;
+async function runFailoverBench({ quick, onProgress }: BenchRunOptions): Promise<BenchDocument> {
+  const counts = quick ? [3] : [3, 5, 7, 9, 11];
+  return benchDocument('failover', await measureFailover(counts, quick ? 2 : 15, onProgress));
+}
+
+export async function measureFailover(
+  counts: readonly number[],
+  samples: number,
+  onProgress: BenchRunOptions['onProgress'],
+): Promise<readonly BenchResult[]> {
   const folder = mkdtempSync(join(tmpdir(), 'dwcp-bench-failover-'));
   const results: BenchResult[] = [];
   await cleanedUp(
     () => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }),
     async () => {
-      for (const count of quick ? [3] : [3, 5, 7, 9, 11]) {
+      for (const count of counts) {
         const group = await RaftGroup.start(join(folder, `members-${count}`), count);
         await cleanedUp(
           () => group.stop(),
           async () => {
-            const samples = quick ? 2 : 15;
             results.push(await measureKills(group, samples, onProgress));
             results.push(await measureTransfers(group, samples, onProgress));
           },
@@ -48,7 +55,7 @@ async function runFailoverBench(options: BenchRunOptions): Promise<BenchDocument
     },
   );
   tellTargets(results, onProgress);
-  return benchDocument('failover', results);
+  return results;
 }
 
 async function measureKills(

@@ -60,8 +60,8 @@ async function runReadsBench(options: BenchRunOptions): Promise<BenchDocument> {
     await fill(stage);
     const results: BenchResult[] = [];
     for (const inflight of quick ? [16] : [1, 64]) {
-      results.push(...(await measureEmbedded(stage, inflight, quick ? 0.2 : 1.5, turns)));
-      results.push(...(await measureClients(stage, inflight, quick ? 0.2 : 1.5, turns)));
+      results.push(...(await measureEmbedded(stage, inflight, quick ? 0.2 : 1, turns)));
+      results.push(...(await measureClients(stage, inflight, quick ? 0.2 : 1, turns)));
     }
     return benchDocument('reads', results);
   });

@@ -1,13 +1,12 @@
 /** A part of `npm run soak`, and proof that what judges it can say no. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cellsOf, FAULTS, GUESTS } from '../soak/cells.ts';
+import { cellsOf, FAULTS, GUESTS, VICTIMS } from '../soak/cells.ts';
 import { type SoakReport, soak } from '../soak/soak.ts';
 import { stepsOf } from '../soak/steps.ts';
 
 /** Beyond every time-out of a source that stands fenced. */
 const LONG_CUT_MS = 11_500;
-const VICTIMS = ['source', 'destination', 'third'] as const;
 const everything = { guests: GUESTS, victims: VICTIMS, faults: FAULTS, step: null };
 
 test('a source that is cut off with a fenced guest does not wake it, however long that lasts', async () => {
