@@ -4,6 +4,7 @@
  */
 import { type SpawnedNode, spawnNode } from '../../src/actors/spawn-node.ts';
 import type { Guest, GuestKind, Hypervisor } from '../../src/ports/hypervisor.ts';
+import type { RaftLog } from '../../src/ports/raft-log.ts';
 import type { Random } from '../../src/ports/random.ts';
 import type { Storage } from '../../src/ports/storage.ts';
 import { openRaftLog } from '../../src/storage/raft-log/open.ts';
@@ -108,6 +109,10 @@ export class SimAgents {
       ['memory', new MemoryHypervisorModel(guests)],
       ['qemu', new QemuHypervisorModel(guests)],
     ]);
+    for (const name of Object.keys(host.disk.durableState())) {
+      world.sometimes('an agent restarted with a fence', name.startsWith('fence/'));
+      world.sometimes('an agent restarted with an arrival', name.startsWith('arrival/'));
+    }
     const { tcp, ledger: observer } = this;
     const { sockets } = guests;
     spawnNode(
@@ -123,7 +128,11 @@ export class SimAgents {
         storage: telling(new DiskStorage(host.disk), () => this.hurt.add(host)),
         digest: sha256,
         openRaftLog: (identity, founding, opened) => {
-          openRaftLog(host.disk, identity, founding, sha256, opened);
+          openRaftLog(host.disk, identity, founding, sha256, (outcome) => {
+            if (!outcome.ok) return opened(outcome);
+            const { log, restored } = outcome.value;
+            opened(succeeded({ log: tellingLog(log, () => this.hurt.add(host)), restored }));
+          });
         },
         onHalt: (error) => world.violate('owner-halted', `${host.name}: ${error.message}`),
         control: simControl(tcp, host),
@@ -132,10 +141,23 @@ export class SimAgents {
         cpuUsedUs: () => 0,
       },
       (started) => {
-        if (started.ok) this.#nodes.set(host.name, started.value);
-        else this.#startAgain(host);
+        if (!started.ok) return this.#startAgain(host);
+        this.#nodes.set(host.name, started.value);
+        this.#watch(started.value);
       },
     );
+  }
+
+  /** What a campaign wants to have seen of the log's word. */
+  #watch({ ownership }: SpawnedNode): void {
+    const moving = new Map<string, number>();
+    ownership.onChange((vm, now) => {
+      const before = moving.get(vm);
+      if (now === null || now.migration === null) moving.delete(vm);
+      else moving.set(vm, now.epoch);
+      const isAborted = now !== null && now.migration === null && before === now.epoch;
+      this.world.sometimes('the log aborted a migration', isAborted);
+    });
   }
 
   /** Ends the agent and starts it anew, as its service manager or an operator does. */
@@ -157,7 +179,8 @@ export class SimAgents {
     const guests = this.guests(host);
     // An agent that ends before it noted the guest kills what it finds without a record.
     const history = this.log.vm(spec.vm);
-    history.lostBecause = 'its agent ended before it had noted it';
+    const unnoted = 'its agent ended before it had noted it';
+    history.lostBecause = unnoted;
     const open = (done: Completion<Guest>): void => {
       guests.afterStart(() => {
         const process = guests.start({ ...spec, epoch: 1 });
@@ -171,8 +194,11 @@ export class SimAgents {
       });
     };
     this.node(host)?.adoption.adopt(spec.vm, open, (outcome) => {
-      history.lostBecause = outcome.ok ? null : `it was not taken: ${outcome.error.message}`;
-      if (outcome.ok) return;
+      if (outcome.ok) {
+        if (history.lostBecause === unnoted) history.lostBecause = null;
+        return;
+      }
+      history.lostBecause = `it was not taken: ${outcome.error.message}`;
       for (const process of this.processesOf(spec.vm)) process.kill();
     });
   }
@@ -211,5 +237,21 @@ function telling(storage: Storage, onError: () => void): Storage {
     put: (key, value, done) => storage.put(key, value, told(done)),
     remove: (key, done) => storage.remove(key, told(done)),
     list: (prefix, done) => storage.list(prefix, told(done)),
+  };
+}
+
+/** The same for a log: its replica halts, and its host goes on without it until it is started again. */
+function tellingLog(log: RaftLog, onError: () => void): RaftLog {
+  return {
+    write: (write, done) =>
+      log.write(write, (outcome) => {
+        if (!outcome.ok) onError();
+        done(outcome);
+      }),
+    saveSnapshot: (snapshot, data, done) => log.saveSnapshot(snapshot, data, done),
+    readSnapshot: (snapshot, offset, lengthBytes, done) =>
+      log.readSnapshot(snapshot, offset, lengthBytes, done),
+    verifySnapshot: (snapshot, done) => log.verifySnapshot(snapshot, done),
+    close: (done) => log.close(done),
   };
 }

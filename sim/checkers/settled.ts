@@ -39,9 +39,10 @@ export function lostVms({ log, copies }: SettledView): readonly string[] {
     .map(({ vm, lostBecause }) => `${vm}: ${lostBecause}`);
 }
 
-/** A fenced source may be left over: its state was given away to the copy that was killed. */
-function isLost(history: VmHistory, live: readonly LiveCopy[]): boolean {
-  return history.lostBecause !== null && !live.some(({ isExecuting }) => isExecuting);
+/** The copy that ran last is gone: what is left of others, stopped for good, is older than what was done. */
+function isLost({ lostBecause, last }: VmHistory, live: readonly LiveCopy[]): boolean {
+  if (lostBecause === null) return false;
+  return !live.some(({ instance, isExecuting }) => isExecuting || instance === last?.instance);
 }
 
 function describe(live: readonly LiveCopy[]): string {

@@ -27,6 +27,7 @@ const LAUNCH_AT_US = 300_000;
 const RESTART_AFTER_US = 500_000;
 /** A start waits so long for a majority. */
 const REPLACE_EVERY_US = 12_000_000;
+const CLAIM_EVERY_US = 5_000_000;
 const SETTLED_FOR_US = 2_000_000;
 /** After healing whoever still moves a VM must have come to an end by then. */
 const MOVES_END_US = 8_000_000;
@@ -105,6 +106,25 @@ class MigrationRun {
       for (const host of this.#world.hosts) {
         if (this.agents.hurt.has(host)) this.agents.restart(host);
       }
+    });
+    this.#claimLater();
+  }
+
+  /** What only an operator can decide: the owner's copy was killed, the one it came from is still there. */
+  #claimLater(): void {
+    const world = this.#world;
+    world.schedule(world.nowUs + CLAIM_EVERY_US, 'claim', 'operator', null, () => {
+      for (const [vm, { lostBecause, last }] of this.agents.log.vms) {
+        const [copy, ...others] = this.agents.processesOf(vm);
+        if (lostBecause === null || copy === undefined || others.length > 0) continue;
+        // Whoever claims an older copy throws away what the newer one did.
+        if (copy !== last) continue;
+        const node = this.agents.node(world.hostNamed(copy.host));
+        if (node?.view.guests.get(vm)?.state !== 'outcomeUnknown') continue;
+        world.sometimes('an operator claimed a VM');
+        node.actor.tell({ type: 'claim', guestName: vm, operator: 'ada', done: () => {} });
+      }
+      this.#claimLater();
     });
   }
 
@@ -280,7 +300,11 @@ export function migrationScenario(
       return stuck === null ? lostVms(view).join('; ') : null;
     },
     finalState: ({ world }) => runOf(world).agents.log.intervals,
-    probes: ['a migration committed', 'a migration was cancelled', 'memory was compared'],
+    probes: [
+      ...['a migration committed', 'a migration was cancelled', 'memory was compared'],
+      ...['the log aborted a migration', 'an agent restarted with a fence'],
+      ...['an agent restarted with an arrival', 'a QEMU resumed its guest by itself'],
+    ],
   };
 }
 
