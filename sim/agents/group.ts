@@ -131,7 +131,10 @@ export class SimGroup {
           },
         });
       },
-      onHalt: (error) => this.#world.violate('owner-halted', `${name}: ${error.message}`),
+      onHalt: (error) => {
+        if (this.damaged.has(host)) this.refused.set(name, error.message);
+        else this.#world.violate('owner-halted', `${name}: ${error.message}`);
+      },
     });
     if (application === null) return;
     member = { ...spawned, application, incarnation, status: null, appliedIndex: 0 };

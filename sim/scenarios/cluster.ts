@@ -52,7 +52,8 @@ class ClusterRun {
     this.group = new SimGroup(world, { ...DEFAULT_OPTIONS, ...options }, (host, member) =>
       this.#serve(host, member),
     );
-    world.faultHandlers.set('disk-bit-rot', (fault) => this.#rot(fault));
+    world.faultHandlers.set('disk-bit-rot', (fault) => this.#damage(fault));
+    world.faultHandlers.set('disk-misdirect', (fault) => this.#damage(fault));
   }
 
   #serve(host: SimHost, member: Member): void {
@@ -73,14 +74,15 @@ class ClusterRun {
     });
   }
 
-  /** One copy of everything stays whole: rot meets a minority, and always the same hosts. */
-  #rot(fault: Fault): boolean {
-    if (fault.kind !== 'disk-bit-rot') return false;
+  /** One copy of everything stays whole: damage meets a minority, and always the same hosts. */
+  #damage(fault: Fault): boolean {
+    if (fault.kind !== 'disk-bit-rot' && fault.kind !== 'disk-misdirect') return false;
     const host = this.#world.hostAt(fault.host);
     const { damaged } = this.group;
     const most = Math.floor((this.#world.hosts.length - 1) / 2);
     if (!damaged.has(host) && damaged.size >= most) return false;
-    if (!host.disk.rot()) return false;
+    if (fault.kind === 'disk-misdirect') host.disk.misdirected += 1;
+    else if (!host.disk.rot()) return false;
     damaged.add(host);
     return true;
   }
@@ -101,12 +103,13 @@ class ClusterRun {
     this.#answeredBefore ??= clients.answered;
     if (clients.answered < this.#answeredBefore + ANSWERS_AFTER_HEALING) return false;
     const { group } = this;
-    const expected = this.#world.hosts.length - group.refused.size;
     const { highestExecuted } = group.log;
-    return (
-      group.members.length >= expected &&
-      group.members.every(({ appliedIndex }) => appliedIndex >= highestExecuted)
-    );
+    return this.#world.hosts.every((host) => {
+      const member = group.member(host);
+      // A host whose disk was damaged may have to stay away.
+      if (member === null) return group.damaged.has(host);
+      return member.appliedIndex >= highestExecuted || group.damaged.has(host);
+    });
   }
 
   stuck({ clients }: Run<Asked>): string {
@@ -167,6 +170,7 @@ export function clusterScenario(
     faults: [
       ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock'] as const),
       ...(['disk-stall', 'disk-full', 'disk-fsync-error', 'disk-bit-rot'] as const),
+      ...(['disk-misdirect'] as const),
     ],
     faultyHostsMax: 3,
     checkers: [

@@ -85,6 +85,8 @@ export type Fault = FaultSpan &
     | { readonly kind: 'disk-fsync-error'; readonly host: number }
     /** One bit of one durable sector turns; for ever, so `forUs` does not matter. */
     | { readonly kind: 'disk-bit-rot'; readonly host: number }
+    /** The next write lands in another place and says that all went well; for ever, too. */
+    | { readonly kind: 'disk-misdirect'; readonly host: number }
   );
 
 export type FaultKind = Fault['kind'];

@@ -90,6 +90,8 @@ export class Faults {
         return network.addDamage(fault.from, fault.to, fault.permyriad);
       case 'slow':
         return network.slowDown(fault.from, fault.to, fault.bytesPerSec);
+      case 'disk-misdirect':
+        return this.#ofScenario(fault);
       case 'disk-bit-rot':
         if (this.#world.faultHandlers.has(fault.kind)) return this.#ofScenario(fault);
         return this.#world.hostAt(fault.host).disk.rot() ? () => {} : null;
