@@ -17,6 +17,7 @@ const RUNS_AGAIN_WITHIN_MS = 10_000;
 /** Runs means: was heard counting within this long. */
 const HEARD_WITHIN_MS = 500;
 const REACHED_WITHIN_MS = 20_000;
+const LAST_STEPS_MS = 3_000;
 const SETTLED_WITHIN_MS = 60_000;
 const POLL_MS = 5;
 const OVER: readonly MigrationPhase[] = ['completed', 'failed', 'cancelled'];
@@ -52,11 +53,14 @@ export async function soakRun(
   armFailPoint(path, { step: cell.step, action: 'stop', skip: 0, delayMs: cell.delayMs });
   const move = startMove(soak, roles);
   const isReached = await until(
-    () => (!isArmed(path) && isStopped(soak.pidOf(standing))) || move.ending !== null,
+    () => (!isArmed(path) && isStopped(soak.pidOf(standing))) || isLongOver(move),
     REACHED_WITHIN_MS,
   );
   if (!isReached || isArmed(path)) {
     disarmFailPoint(path);
+    // It may have come to the step at the last moment.
+    const pid = soak.pidOf(standing);
+    if (pid !== null) process.kill(pid, 'SIGCONT');
     return ended(soak, 'unreached', `the move ended: ${move.ending ?? 'not at all'}`);
   }
   await harm(soak, cell, { roles, victim, standing, holdMs });
@@ -128,21 +132,28 @@ async function harm(
 interface Move {
   /** In words; null while it goes on. */
   ending: string | null;
+  endedMs: number;
+}
+
+/** The last steps come after the receipt. */
+function isLongOver({ ending, endedMs }: Move): boolean {
+  return ending !== null && performance.now() - endedMs > LAST_STEPS_MS;
 }
 
 function startMove(soak: SoakCluster, { source, destination }: Roles): Move {
-  const move: Move = { ending: null };
+  const move: Move = { ending: null, endedMs: 0 };
+  const end = (ending: string): void => {
+    move.ending = ending;
+    move.endedMs = performance.now();
+  };
   const options = { to: destination, maxBandwidth: PACE_BYTES_PER_SEC };
   soak
     .client(source)
     .migrate(GUEST, options, () => {})
     .then(
-      (receipt: MigrationReceipt) => {
-        move.ending = `moved, verified ${receipt.verified}`;
-      },
-      (error: unknown) => {
-        move.ending = error instanceof DwcpError ? `${error.code} ${error.message}` : String(error);
-      },
+      (receipt: MigrationReceipt) => end(`moved, verified ${receipt.verified}`),
+      (error: unknown) =>
+        end(error instanceof DwcpError ? `${error.code} ${error.message}` : String(error)),
     );
   return move;
 }

@@ -2,6 +2,7 @@
  * Moves one guest again and again while agents stand at named steps and something fails there.
  * Who runs is judged from pipes that the guests write and we hold, never from what an agent says.
  */
+import { cleanedUp } from '../../bench/interruption.ts';
 import { DwcpError } from '../../src/util/errors.ts';
 import { Draw } from '../integration/faults/draw.ts';
 import { type Cell, type GuestKind, nameOf, shuffledCells } from './cells.ts';
@@ -59,7 +60,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     beats += cluster.soak.witness.judge.spans().reduce((sum, span) => sum + span.beats, 0);
     await cluster.soak.stop();
   };
-  try {
+  await cleanedUp(renew, async () => {
     for (const { cell, run } of plan) {
       if (performance.now() > endMs) break;
       const kept = current.cluster;
@@ -78,9 +79,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
       // What the next run would start from is not known.
       if (result.outcome === 'violation' || result.outcome === 'stuck') await renew();
     }
-  } finally {
-    await renew();
-  }
+  });
   return { planned: plan.length, done, outcomes, beats, slowestRunsAgainMs, bad };
 }
 
