@@ -86,4 +86,12 @@ export const bugs: readonly Bug[] = [
       'state-machine-safety',
     ],
   },
+  {
+    id: 'resume-before-commit',
+    story:
+      'The destination has everything and runs the guest before anybody decided that it may: the source, which heard nothing, runs it too.',
+    source: 'https://github.com/oxidecomputer/propolis/issues/350',
+    scenario: 'migration',
+    checkers: ['one-runner', 'ownership', 'guest-writes', 'progress'],
+  },
 ];
