@@ -37,6 +37,7 @@ const program = new Command('soak')
   .option('--seed <n>', 'of order and destinations', Number, Date.now() % 1_000_000)
   .option('--seconds <n>', 'begin no run after this long', Number)
   .option('--json', 'one document at the end')
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
   .parse();
 
 const options = program.opts<Options>();
