@@ -20,9 +20,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stamps = join(root, 'build', 'stamps');
 
 const BUILD_TOOLS = [{ name: 'g++' }, { name: 'make' }, { name: 'python3' }];
-/** `patch` plants faults, clang fuzzes, iperf3 is a peer of the transport bench, `ip` shapes a bench's link. */
+/** `patch` plants faults, clang fuzzes, iperf3 is a peer of the transport bench, `ip` shapes a link, `ping` measures it. */
 const TEST_TOOLS = [
   { name: 'iperf3' },
+  { name: 'ping', package: 'iputils-ping' },
   { name: 'patch' },
   { name: 'ip', package: 'iproute2' },
   { name: 'clang-format' },
@@ -51,6 +52,7 @@ export function setUp({ tests = false, clean = false } = {}) {
   step('wire types', wireInputs, 'build/wire/wire.d.ts', generateWire);
   setUpNative();
   step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
+  step('lab link', ['bench/lab/link'], 'build/lab/wan-link', buildLab);
   const compiled = ['src', 'sim', 'bench', 'test', 'examples', 'tsconfig.json', 'proto'];
   step('TypeScript', compiled, 'dist/src', () => run(packageBin('tsc'), ['-p', '.']));
 }
@@ -94,6 +96,16 @@ function buildPeers() {
   const flags = ['-std=c++17', '-O3', '-Wall', '-Wextra', '-Werror', '-pthread', '-Inative'];
   const sources = ['bench/peers/landing.cc', 'native/memory/page_kernels.cc'];
   run('g++', [...flags, ...sources, '-o', 'build/peers/landing']);
+}
+
+/** The link between two network namespaces that stands for a WAN. */
+function buildLab() {
+  mkdirSync(join(root, 'build/lab'), { recursive: true });
+  const sources = readdirSync(join(root, 'bench/lab/link'))
+    .filter((name) => name.endsWith('.cc'))
+    .map((name) => join('bench/lab/link', name));
+  const flags = ['-std=c++17', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
+  run('g++', [...flags, ...sources, '-o', 'build/lab/wan-link']);
 }
 
 function generateWire() {
