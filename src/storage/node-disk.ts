@@ -1,6 +1,10 @@
 /**
  * The real twin of the Disk port: a directory, driven by fs callbacks on descriptors that stay open.
  * One operation runs at a time, so they complete in the order in which they were asked for.
+ *
+ * A write with its sync right behind it is one call on a descriptor of its own (`O_DSYNC`): two would
+ * be two trips through the thread pool, and the second is the half of a small commit. That one syncs
+ * only what it writes, so it is for files of which all else was synced by us.
  */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -16,6 +20,12 @@ const READ_BLINDLY_BYTES = 64 * 1024;
 
 type Answer<T> = (error: Error | null, value: T) => void;
 
+/** A write that waits, for an `fdatasync` of the same file that may come right behind it. */
+interface WaitingWrite {
+  readonly name: string;
+  sync: Completion<void> | null;
+}
+
 export interface NodeDiskOptions {
   /** Descriptors kept between operations; the one that was not used for longest is closed first. */
   readonly openFilesMax?: number;
@@ -26,9 +36,15 @@ export class NodeDisk implements Disk {
   readonly #openFilesMax: number;
   /** Oldest use first. */
   readonly #files = new Map<string, number>();
+  /** The same files, opened so that a write returns when it is durable. */
+  readonly #durable = new Map<string, number>();
+  /** Everything in them was synced since it was written, and by us. */
+  readonly #synced = new Set<string>();
   /** Directories whose names changed since they were last synced. */
   readonly #changed = new Set<string>();
   readonly #queue: ((next: () => void) => void)[] = [];
+  /** The last in the queue, if it is a write. */
+  #lastWrite: WaitingWrite | null = null;
   #busy = false;
   #isClosed = false;
 
@@ -53,30 +69,39 @@ export class NodeDisk implements Disk {
   }
 
   writeAt(name: string, offset: number, bytes: Uint8Array, done: Completion<void>): void {
-    this.#ask<void>(name, done, (answer) => {
-      this.#toWrite(name, (error, fd) => {
+    const waiting: WaitingWrite = { name, sync: null };
+    const finish: Completion<void> = (outcome) => {
+      done(outcome);
+      waiting.sync?.(outcome);
+    };
+    this.#ask<void>(name, finish, (answer) => {
+      if (this.#lastWrite === waiting) this.#lastWrite = null;
+      if (waiting.sync === null) return this.#write(name, offset, bytes, answer);
+      if (this.#synced.has(name)) return this.#writeDurably(name, offset, bytes, answer);
+      this.#write(name, offset, bytes, (error) => {
         if (error !== null) return answer(error);
-        writeFully(fd, offset, bytes, 0, answer);
+        this.#sync(name, answer);
       });
     });
+    this.#lastWrite = waiting;
   }
 
   truncate(name: string, length: number, done: Completion<void>): void {
     this.#ask<void>(name, done, (answer) => {
       this.#toWrite(name, (error, fd) => {
         if (error !== null) return answer(error);
+        this.#synced.delete(name);
         fs.ftruncate(fd, length, answer);
       });
     });
   }
 
   fdatasync(name: string, done: Completion<void>): void {
-    this.#ask<void>(name, done, (answer) => {
-      this.#withFile(name, fs.constants.O_RDWR, (error, fd) => {
-        if (error !== null) return answer(codeOf(error) === 'ENOENT' ? null : error);
-        fs.fdatasync(fd, answer);
-      });
-    });
+    const write = this.#lastWrite;
+    if (write?.name === name) {
+      write.sync = done;
+      this.#lastWrite = null;
+    } else this.#ask<void>(name, done, (answer) => this.#sync(name, answer));
   }
 
   rename(from: string, to: string, done: Completion<void>): void {
@@ -89,9 +114,11 @@ export class NodeDisk implements Disk {
           this.#changed.add(dirname(from)).add(dirname(to));
           const fd = this.#files.get(from);
           this.#files.delete(from);
-          this.#forget(to, () => {
-            if (fd !== undefined) this.#files.set(to, fd);
-            answer(null);
+          this.#forget(from, () => {
+            this.#forget(to, () => {
+              if (fd !== undefined) this.#files.set(to, fd);
+              answer(null);
+            });
           });
         });
       });
@@ -150,7 +177,7 @@ export class NodeDisk implements Disk {
     this.#ask<void>(null, done, (answer) => {
       this.#isClosed = true;
       const next = (): void => {
-        const [name] = this.#files.keys();
+        const [name] = this.#files.size > 0 ? this.#files.keys() : this.#durable.keys();
         if (name === undefined) return answer(null);
         this.#forget(name, next);
       };
@@ -162,6 +189,49 @@ export class NodeDisk implements Disk {
 
   #path(name: string): string {
     return join(this.#root, name);
+  }
+
+  #write(
+    name: string,
+    offset: number,
+    bytes: Uint8Array,
+    answer: (error: Error | null) => void,
+  ): void {
+    this.#toWrite(name, (error, fd) => {
+      if (error !== null) return answer(error);
+      this.#synced.delete(name);
+      writeFully(fd, offset, bytes, 0, answer);
+    });
+  }
+
+  #sync(name: string, answer: (error: Error | null) => void): void {
+    this.#withFile(name, fs.constants.O_RDWR, (error, fd) => {
+      if (error !== null) return answer(codeOf(error) === 'ENOENT' ? null : error);
+      this.#synced.delete(name);
+      fs.fdatasync(fd, (failure) => {
+        if (failure === null) this.#synced.add(name);
+        answer(failure);
+      });
+    });
+  }
+
+  #writeDurably(
+    name: string,
+    offset: number,
+    bytes: Uint8Array,
+    answer: (error: Error | null) => void,
+  ): void {
+    const finish = (error: Error | null): void => {
+      if (error !== null) this.#synced.delete(name);
+      answer(error);
+    };
+    const known = this.#durable.get(name);
+    if (known !== undefined) return writeFully(known, offset, bytes, 0, finish);
+    fs.open(this.#path(name), fs.constants.O_RDWR | fs.constants.O_DSYNC, (error, fd) => {
+      if (error) return finish(error);
+      this.#durable.set(name, fd);
+      writeFully(fd, offset, bytes, 0, finish);
+    });
   }
 
   #toWrite(name: string, answer: Answer<number>): void {
@@ -194,17 +264,20 @@ export class NodeDisk implements Disk {
   }
 
   #trim(then: () => void): void {
-    const [oldest] = this.#files.keys();
-    if (oldest === undefined || this.#files.size <= this.#openFilesMax) return then();
+    const isFull = this.#files.size + this.#durable.size > this.#openFilesMax;
+    const [oldest] = this.#files.size > 0 ? this.#files.keys() : this.#durable.keys();
+    if (oldest === undefined || !isFull) return then();
     this.#forget(oldest, () => this.#trim(then));
   }
 
   #forget(name: string, then: () => void): void {
-    const fd = this.#files.get(name);
+    this.#synced.delete(name);
+    const kept = this.#files.has(name) ? this.#files : this.#durable;
+    const fd = kept.get(name);
     if (fd === undefined) return then();
-    this.#files.delete(name);
+    kept.delete(name);
     // Whatever close says, the descriptor is gone; what had to last was synced.
-    fs.close(fd, then);
+    fs.close(fd, () => this.#forget(name, then));
   }
 
   #makeFolder(name: string, answer: (error: Error | null) => void): void {
@@ -222,6 +295,7 @@ export class NodeDisk implements Disk {
     work: (answer: (error: Error | null, ...value: T extends void ? [] : [T]) => void) => void,
   ): void {
     if (name !== null) assertName(name);
+    this.#lastWrite = null;
     this.#queue.push((next) => {
       if (this.#isClosed) {
         done(failed(new DwcpError('ERR_DWCP_CLOSED', 'the disk is closed')));

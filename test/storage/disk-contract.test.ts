@@ -173,6 +173,35 @@ for (const { name, open } of ARMS) {
     );
 
     it(
+      'writes with a sync right behind them what was said, whatever happens to the file between',
+      using(async (disk, ask) => {
+        const pair = (file: string, at: number, what: string): Promise<void> =>
+          ask((done) => {
+            disk.writeAt(file, at, bytes(what), () => {});
+            disk.fdatasync(file, done);
+          });
+        await pair('a', 0, 'one');
+        await pair('a', 3, 'two');
+        await write(ask, disk, 'a', 6, 'three');
+        await pair('a', 0, 'four');
+        await ask<void>((done) => disk.truncate('a', 5, done));
+        await pair('a', 5, 'five');
+        await pair('a', 9, 'six');
+        assert.equal(await read(ask, disk, 'a'), 'fourwfivesix');
+        await pair('b', 0, 'other');
+        await pair('b', 0, 'OTHER');
+        await ask<void>((done) => disk.rename('a', 'b', done));
+        await pair('b', 0, 'F');
+        await pair('b', 1, 'O');
+        assert.equal(await read(ask, disk, 'b'), 'FOurwfivesix');
+        await ask<void>((done) => disk.remove('b', done));
+        await pair('b', 0, 'new');
+        assert.equal(await read(ask, disk, 'b'), 'new');
+        assert.equal(await read(ask, disk, 'a'), '');
+      }),
+    );
+
+    it(
       'keeps many more files in use than it keeps open',
       using(async (disk, ask) => {
         for (let at = 0; at < 150; at += 1) await write(ask, disk, `f/${at}`, 0, `${at}`);
