@@ -134,7 +134,11 @@ export class SimAgents {
             opened(succeeded({ log: tellingLog(log, () => this.hurt.add(host)), restored }));
           });
         },
-        onHalt: (error) => world.violate('owner-halted', `${host.name}: ${error.message}`),
+        // With a failed disk, which a supervisor starts again.
+        onHalt: (error) => {
+          if (this.hurt.has(host)) return;
+          world.violate('owner-halted', `${host.name}: ${error.message}`);
+        },
         control: simControl(tcp, host),
         bulk: simBulk({ tcp, host, sockets, observer }),
         hypervisors,

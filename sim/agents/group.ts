@@ -133,7 +133,9 @@ export class SimGroup {
       },
       onHalt: (error) => {
         if (this.damaged.has(host)) this.refused.set(name, error.message);
-        else this.#world.violate('owner-halted', `${name}: ${error.message}`);
+        else if (member?.status?.phase !== 'halted') {
+          this.#world.violate('owner-halted', `${name}: ${error.message}`);
+        }
       },
     });
     if (application === null) return;

@@ -4,7 +4,7 @@
  *
  *   loading (the application is read from the snapshot) -> running -> halted (the disk failed)
  *
- * A halted replica answers and says nothing more; the host goes on without it.
+ * A halted replica answers and says nothing more; whose it is decides whether the host goes on.
  */
 import type { dwcp } from '#wire';
 import type { RaftWrite } from '../ports/raft-log.ts';
@@ -507,7 +507,7 @@ class Replica {
     for (const timer of ['election', 'heartbeat', 'tick']) this.#turn.cancelTimer(timer);
     this.#answerAll(this.#haltedError());
     const { group, report } = this.#options;
-    report?.({ group, reason }, 'the replica has stopped; the host goes on without it');
+    report?.({ group, reason }, 'the replica has stopped');
     this.#tellStatus();
   }
 

@@ -22,6 +22,7 @@ export interface SpawnOwnerOptions {
   readonly life: OwnerLife;
   readonly storage: Storage;
   readonly spawnReplica: (hooks: ReplicaHooks) => ActorRef<ReplicaMessage>;
+  /** This host must not go on: see the owner, and its log can not be written any more. */
   readonly onHalt: (error: DwcpError) => void;
 }
 
@@ -43,9 +44,15 @@ export function spawnOwner(spawner: Spawner, options: SpawnOwnerOptions): Spawne
   const { host, voters, dataDir, life, storage, onHalt } = options;
   const log = new AppliedLog(voters);
   let owner: ActorRef<OwnerMessage> | null = null;
+  let isHalted = false;
   const replica = options.spawnReplica({
     application: log.machine,
-    onStatus: (status) => log.told(status),
+    onStatus: (status) => {
+      log.told(status);
+      if (status.phase !== 'halted' || isHalted) return;
+      isHalted = true;
+      onHalt(diskFailed(dataDir, status.problem));
+    },
     onApplied: (index) => {
       log.applied(index);
       const known = log.machine.lifeOf(host);
@@ -132,4 +139,12 @@ class OwnerPort implements Ownership {
   group(): GroupView {
     return this.#log.group();
   }
+}
+
+/** A host without its log settles nothing any more: a guest that it fenced would stand for ever. */
+function diskFailed(dataDir: string, problem: string | null): DwcpError {
+  const what = `the log of the group in ${dataDir} cannot go on: ${problem ?? 'its disk failed'}`;
+  return new DwcpError('ERR_DWCP_STORAGE', what, {
+    hint: 'Mend the disk and start the agent again. Its guests go on running, and the other hosts go on while they are a majority.',
+  });
 }

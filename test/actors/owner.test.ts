@@ -188,6 +188,27 @@ describe('the owner', () => {
     await stop(owner);
   });
 
+  it('halts once when the disk under its log failed', async () => {
+    const owner = await startOwner();
+    const status = { voters: VOTERS, leader: null, term: 3, commitIndex: 0, appliedIndex: 0 };
+    const halted = { ...status, phase: 'halted', problem: 'this replica has stopped: EIO' };
+    owner.held.hooks?.onStatus({ ...status, phase: 'running', problem: null } as never);
+    assert.equal(owner.halted.length, 0);
+    owner.held.hooks?.onStatus(halted as never);
+    owner.held.hooks?.onStatus(halted as never);
+    assert.deepEqual(
+      owner.halted.map(({ code, message, hint }) => [code, message, hint !== null]),
+      [
+        [
+          'ERR_DWCP_STORAGE',
+          `the log of the group in /data/a cannot go on: ${halted.problem}`,
+          true,
+        ],
+      ],
+    );
+    await stop(owner);
+  });
+
   it('shows the group as its replica sees it', async () => {
     const owner = await startOwner();
     assert.equal(owner.ownership.group().problem, 'the log of the group is being read');
