@@ -74,7 +74,7 @@ export interface ReplicaStatus {
 
 /** What the replica asked for and hears of again. */
 export type ReplicaInternal =
-  /** All messages that were here when it was asked for have been taken: propose them together. */
+  /** All messages that were here when it was asked for have been taken: propose them together, tell what is left to tell. */
   | { readonly type: 'flush' }
   | { readonly type: 'tick' }
   | { readonly type: 'timer'; readonly id: TimerId }

@@ -26,6 +26,7 @@ import {
   type ReplicaOptions,
   replicaIds,
 } from './replica-options.ts';
+import { ReplicaOutbox } from './replica-outbox.ts';
 import { makeNonce, ReplicaProposals } from './replica-proposals.ts';
 import { ReplicaReads } from './replica-reads.ts';
 import { noQuorum, ReplicaView } from './replica-status.ts';
@@ -72,6 +73,7 @@ class Replica {
   readonly #id: number;
   readonly #raft: Raft;
   readonly #disk: ReplicaDisk;
+  readonly #outbox: ReplicaOutbox;
   readonly #machine: ReplicaMachine;
   readonly #proposals: ReplicaProposals;
   readonly #reads: ReplicaReads;
@@ -111,7 +113,8 @@ class Replica {
     this.#messageBytes = limits.messageBytes;
     this.#guard = new ReplicaGuard(log.restored);
     this.#view = new ReplicaView(options, this.#ids, timing.electionUs);
-    this.#disk = new ReplicaDisk(log.log, (message) => this.#transmit(message));
+    this.#outbox = new ReplicaOutbox((message) => this.#transmit(message));
+    this.#disk = new ReplicaDisk(log.log, (message) => this.#outbox.send(message));
     this.#machine = new ReplicaMachine(options.application, this.#proposals, options.digest, {
       load: (snapshot) => this.#load(snapshot),
       save: (snapshot, data) => this.#save(snapshot, data),
@@ -428,10 +431,10 @@ class Replica {
 
   // ---- batches, patience, the end -----------------------------------------------------------------
 
-  /** What came of this message: perhaps something to propose, perhaps something to wait for. */
+  /** What came of this message: perhaps something to propose or tell, perhaps something to wait for. */
   #plan(context: ReplicaContext): void {
     const isReady = this.#batch.count > 0 || (this.#leader !== null && this.#proposals.isReady);
-    if (isReady && !this.#flushAsked) {
+    if ((isReady || this.#outbox.holds) && !this.#flushAsked) {
       this.#flushAsked = true;
       const done = context.completion<void>(() => FLUSH);
       context.effect(() => done(succeeded(undefined)));
@@ -444,7 +447,11 @@ class Replica {
   #flush(context: ReplicaContext): void {
     this.#flushAsked = false;
     if (this.#leader !== null) this.#sendOwn(this.#leader, this.#proposals.take(context.nowUs()));
-    if (this.#batch.count === 0) return;
+    if (this.#batch.count > 0) this.#proposeBatch();
+    this.#outbox.release();
+  }
+
+  #proposeBatch(): void {
     this.#step({ type: 'propose', commands: this.#batch.commands });
     for (const [origin, rejected] of this.#batch.end()) {
       if (origin === this.#id) {
