@@ -40,7 +40,7 @@ export class KvStore implements Application {
     const operation = operationOf(value, value.length);
     assert(operation !== null, 'a value arrives as it was put');
     // A copy: the command's buffer belongs to the log.
-    this.#values.set(Buffer.from(key).toString(), Uint8Array.from(value));
+    this.#values.set(Buffer.from(key).toString(), new Uint8Array(value));
     this.#revision += 1;
     this.#valueBytes += value.length;
     this.#operationSum += operation;

@@ -56,6 +56,8 @@ export class ReplicaProposals {
   /** By sequence, ascending. */
   readonly #inflight = new Map<number, Proposal>();
   #inflightBytes = 0;
+  /** None below it is in flight. */
+  #oldest = 1;
   #hasUnsent = false;
   #count = 0;
   #bytes = 0;
@@ -156,9 +158,10 @@ export class ReplicaProposals {
     return this.#inflightBytes === 0 || this.#inflightBytes < this.#limits.inflightBytes;
   }
 
+  /** Asked of the map's keys it would walk, each time, over all that were deleted at its head. */
   #oldestSequence(): number {
-    for (const sequence of this.#inflight.keys()) return sequence;
-    return this.#sequence + 1;
+    while (this.#oldest <= this.#sequence && !this.#inflight.has(this.#oldest)) this.#oldest += 1;
+    return this.#oldest;
   }
 
   // ---- what becomes of them -----------------------------------------------------------------------
@@ -208,6 +211,7 @@ export class ReplicaProposals {
     this.#inflightBytes = 0;
     this.#hasUnsent = false;
     this.#sequence = 0;
+    this.#oldest = 1;
     this.#waiting = [...again, ...this.#waiting.slice(this.#waitingHead)];
     this.#waitingHead = 0;
   }

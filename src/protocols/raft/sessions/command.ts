@@ -63,8 +63,10 @@ export function decodeSessionCommand(bytes: Uint8Array): SessionCommand | null {
     }
     case RUN: {
       if (bytes.length < RUN_HEADER_BYTES) return null;
-      const [session, sequence, answeredThrough] = [1, 9, 17].map((at) => getU64(bytes, at));
-      if (session == null || sequence == null || answeredThrough == null) return null;
+      const session = getU64(bytes, 1);
+      const sequence = getU64(bytes, 9);
+      const answeredThrough = getU64(bytes, 17);
+      if (session === null || sequence === null || answeredThrough === null) return null;
       const command = bytes.subarray(RUN_HEADER_BYTES);
       return { kind: 'run', session, sequence, answeredThrough, command };
     }

@@ -93,7 +93,9 @@ export class SessionTable {
   }
 
   #forgetAnswered(session: Session, through: number): void {
-    session.answeredThrough = Math.max(session.answeredThrough, through);
+    // Commands proposed together all say the same, and the first has done it.
+    if (through <= session.answeredThrough) return;
+    session.answeredThrough = through;
     for (const sequence of session.answers.keys()) {
       if (sequence <= session.answeredThrough) session.answers.delete(sequence);
     }
