@@ -126,7 +126,10 @@ export interface OutgoingMigration {
   fence(done: Completion<void>): void;
   /** Of the frozen memory itself, never of send buffers. `PAGE_DIGEST_BYTES` per page. */
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;
-  /** Before `fenced` was sent, or when the abort is decided: the guest runs here again. Idempotent. */
+  /**
+   * Before `fenced` was sent, or when the abort is decided: the guest runs here again. Idempotent. Ends
+   * what is under way: a `stopAndCopy` that has not stopped the guest yet fails, and stops it no more.
+   */
   abort(done: Completion<void>): void;
   /** After the commit: the source guest is killed for good. Idempotent. */
   release(done: Completion<void>): void;

@@ -9,7 +9,8 @@ import { mapGuestMemory } from '../../src/hypervisors/memory/memory.ts';
 import { memoryGuest, memoryHypervisor } from '../../src/hypervisors/memory-guest.ts';
 import { allThreadsStopped, freeze, isAlive } from '../../src/hypervisors/process-fence.ts';
 import { createPageSet, createTracker, digestPages } from '../../src/native.ts';
-import type { Guest, WorkloadReport } from '../../src/ports/hypervisor.ts';
+import type { Guest, OutgoingMigration, WorkloadReport } from '../../src/ports/hypervisor.ts';
+import type { BulkLink } from '../../src/ports/transport.ts';
 import type { Completion } from '../../src/util/errors.ts';
 
 const MEMORY_BYTES = 32 * 2 ** 20;
@@ -89,6 +90,32 @@ test('a frozen guest stands still, shows the gap to itself, and keeps its invari
   assert.equal(workload.invariantHeld, true);
   await ask<void>((done) => guest.kill(done));
 });
+
+for (const afterMs of [0, 1, 5]) {
+  test(`an abort ${afterMs} ms after the stop began leaves the guest running`, async () => {
+    const guest = await startGuest(10 * 2 ** 20);
+    const sender = { send: () => {}, close: () => {}, counters: () => ({}) };
+    const link = { sendPages: () => sender } as unknown as BulkLink;
+    const outgoing = await ask<OutgoingMigration>((done) =>
+      guest.openOutgoing(
+        {
+          ...{ transferId: 1, epoch: 2, migrationId: 'm1', maxDowntimeMs: 300 },
+          ...{ endpoint: {}, link, onFailure: () => {} },
+        },
+        done,
+      ),
+    );
+    outgoing.stopAndCopy(() => {});
+    if (afterMs > 0) await delay(afterMs);
+    await ask<void>((done) => outgoing.abort(done));
+    await delay(100);
+    assert.equal(await ask((done) => guest.state(done)), 'running');
+    const { operations } = await report(guest);
+    await delay(50);
+    assert.ok((await report(guest)).operations > operations, 'it works');
+    await ask<void>((done) => guest.kill(done));
+  });
+}
 
 test('a guest outlives its agent and is adopted again, but only as the same process', async () => {
   const guest = await startGuest(0);

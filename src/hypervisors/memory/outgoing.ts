@@ -86,8 +86,11 @@ class MemoryOutgoing implements OutgoingMigration {
   stopAndCopy(done: Completion<RoundReport>): void {
     this.#guest.pause((paused) => {
       if (!paused.ok) return done(paused);
+      // Aborted meanwhile: a freeze now would stop a guest that runs again, and nobody would thaw it.
+      if (this.#isClosed) return done(failed(aborted(this.#guest.reference.name)));
       fence.freeze(this.#guest.reference, (frozen) => {
         if (!frozen.ok) return done(frozen);
+        if (this.#isClosed) return done(failed(aborted(this.#guest.reference.name)));
         this.#send(done, true);
       });
     });
@@ -192,6 +195,10 @@ function attempt<T>(run: () => T): Outcome<T> {
   } catch (error) {
     return failed(guestError(error));
   }
+}
+
+function aborted(name: string): DwcpError {
+  return new DwcpError('ERR_DWCP_CANCELLED', `the move of "${name}" was aborted`);
 }
 
 function nowUs(): number {
