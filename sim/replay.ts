@@ -1,6 +1,7 @@
 /** A run as a file: enough to repeat it on the same commit, and by its labelled draws on a later one. */
 import { DwcpError } from '../src/util/errors.ts';
 import type { DecisionLog } from './world/decisions.ts';
+import { knownFaultKinds } from './world/fault-plan.ts';
 import type { Scenario } from './world/scenario.ts';
 import {
   type RunConfiguration,
@@ -73,8 +74,25 @@ export function parseReplay(text: string, where: string): Replay {
     typeof configuration.workload === 'object' &&
     typeof configuration.timing === 'object' &&
     typeof decisions === 'object';
-  if (isWhole) return parsed as Replay;
+  if (isWhole) {
+    checkFaults(configuration.plan.faults, where);
+    return parsed as Replay;
+  }
   throw new DwcpError('ERR_DWCP_PROTOCOL', `${where} is no replay file of this version`, {
     hint: 'A replay file is what "dwcp sim run" writes for a seed that fails.',
   });
+}
+
+/** A fault that nobody knows would be left out, and the run be another one. */
+function checkFaults(faults: readonly { readonly kind: string }[], where: string): void {
+  const known: readonly string[] = knownFaultKinds;
+  const unknown = faults.find(({ kind }) => !known.includes(kind));
+  if (unknown === undefined) return;
+  throw new DwcpError(
+    'ERR_DWCP_USAGE',
+    `${where} has a fault "${unknown.kind}", which is unknown`,
+    {
+      hint: `There are: ${known.join(', ')}.`,
+    },
+  );
 }

@@ -94,4 +94,107 @@ export const bugs: readonly Bug[] = [
     scenario: 'migration',
     checkers: ['one-runner', 'ownership', 'guest-writes', 'progress'],
   },
+  {
+    id: 'read-without-quorum',
+    story:
+      'A leader answers reads at once, without asking a majority whether it still leads: one that was cut off and replaced tells what was true once.',
+    source: 'https://github.com/deventlab/d-engine/issues/381',
+    scenario: 'raft',
+    checkers: ['linearizability'],
+  },
+  {
+    id: 'lease-is-a-belief',
+    story:
+      'A lease is held by whoever thinks that it leads, however long ago a majority was heard of last.',
+    source: 'https://github.com/tikv/tikv/issues/964',
+    scenario: 'raft',
+    checkers: ['linearizability'],
+  },
+  {
+    id: 'fsync-error-ignored',
+    story:
+      'A sync of the log that failed counts as done, since the write before it went well: what was acknowledged is on no disk.',
+    source: 'https://github.com/cockroachdb/cockroach/pull/37102',
+    scenario: 'cluster',
+    checkers: ['group-log', 'epochs', 'linearizability', 'same-state', 'log-recovery', 'uncaught'],
+  },
+  {
+    id: 'damaged-record-taken-as-end',
+    story:
+      'A damaged record in a log is taken for its torn end: what was synced and acknowledged behind it is forgotten, and the replica votes as if it had never been.',
+    source: 'https://github.com/HarperFast/harper/issues/2016',
+    scenario: 'cluster',
+    checkers: ['group-log', 'epochs', 'linearizability', 'same-state', 'log-recovery', 'uncaught'],
+  },
+  {
+    id: 'restored-sessions-not-opened',
+    story:
+      'The sessions of a snapshot are not opened by who restores it: it answers their commands otherwise than all others, and executes other ones.',
+    source: 'https://github.com/atomix/atomix/pull/341',
+    scenario: 'cluster',
+    checkers: ['group-log', 'epochs', 'linearizability', 'same-state'],
+  },
+  {
+    id: 'stale-epoch-accepted',
+    story:
+      'Whoever changes an owner is not asked under which epoch it speaks: what it knew before a fail-over counts as much as what is true now.',
+    source: 'https://github.com/apache/kafka/pull/5821',
+    scenario: 'cluster',
+    checkers: ['epochs', 'linearizability'],
+  },
+  {
+    id: 'aborted-migration-commits',
+    story:
+      'A migration that was aborted commits when its last step comes late, and the resource is active in two places.',
+    source: 'https://github.com/ClusterLabs/pacemaker/pull/2739',
+    scenario: 'cluster',
+    checkers: ['epochs', 'linearizability'],
+  },
+  {
+    id: 'commit-beyond-append',
+    story:
+      'A follower commits up to the end of its own log instead of the end of what the append vouched for, and applies entries of a leader that was deposed.',
+    source: 'https://github.com/atomix/copycat/issues/265',
+    scenario: 'raft',
+    checkers: ['state-machine-safety', 'linearizability', 'uncaught'],
+  },
+  {
+    id: 'directory-not-synced',
+    story:
+      'Files of the log are synced and renamed, their folder is not synced: after a power loss a file that was relied on has its old name, or none.',
+    source: 'https://github.com/etcd-io/etcd/pull/22314',
+    scenario: 'cluster',
+    checkers: ['log-recovery', 'group-log', 'epochs', 'linearizability', 'same-state', 'uncaught'],
+  },
+  {
+    id: 'checksum-not-compared',
+    story: 'Every entry of the log has a checksum that is never looked at when it is read.',
+    source: 'https://github.com/cockroachdb/cockroach/issues/93519',
+    scenario: 'cluster',
+    checkers: ['group-log', 'epochs', 'linearizability', 'same-state', 'uncaught'],
+  },
+  {
+    id: 'source-resumes-on-silence',
+    story:
+      'A source that hears nothing of its destination after the fence calls the migration failed and runs the guest again, though the destination may do so too.',
+    source: 'https://github.com/oxidecomputer/propolis/issues/252',
+    scenario: 'migration',
+    checkers: ['one-runner', 'ownership', 'guest-writes', 'ledger'],
+  },
+  {
+    id: 'dirty-pages-of-failed-move-forgotten',
+    story:
+      'A migration that failed has cleared the marks of dirty pages, and the next one sends only what was written since.',
+    source: 'https://github.com/oxidecomputer/propolis/issues/387',
+    scenario: 'migration',
+    checkers: ['guest-writes', 'verification', 'ledger'],
+  },
+  {
+    id: 'dirty-pages-before-pause-only',
+    story:
+      'The last look for dirty pages comes before the guest is stopped: what it writes in between is not sent.',
+    source: 'https://github.com/oxidecomputer/propolis/issues/233',
+    scenario: 'migration',
+    checkers: ['guest-writes', 'verification', 'ledger'],
+  },
 ];

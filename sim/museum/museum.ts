@@ -12,7 +12,8 @@ import { type Copy, plant } from './workshop.ts';
 
 export interface MuseumOptions {
   readonly bugs: readonly Bug[];
-  readonly ranges: number;
+  /** Which of the disjoint ranges, from 0. */
+  readonly ranges: readonly number[];
   /** Of one range; a bug not found within them counts as missed there. */
   readonly seedsMax: number;
   readonly workers: number;
@@ -90,7 +91,7 @@ export async function runMuseum(options: MuseumOptions): Promise<MuseumSummary> 
   return {
     ...{ summary: true, ok: reports.every(({ ok }) => ok), bugs: reports.length },
     missed: reports.filter(({ ok }) => !ok).map(({ id }) => id),
-    ...{ ranges, seedsMax, commit },
+    ...{ ranges: ranges.length, seedsMax, commit },
     seedsToFind: median(reports.map(({ seedsToFind }) => seedsToFind)),
     shrink:
       ratioMedian === null ? null : { ratioMedian, msMax: Math.max(...shrunk.map(({ ms }) => ms)) },
@@ -108,15 +109,17 @@ async function exhibit(bug: Bug, copy: Copy, options: MuseumOptions): Promise<Bu
   const finds: Find[] = [];
   const cleanFails: number[] = [];
   try {
-    const found: (SeedRun | null)[] = [];
-    for (let range = 0; range < ranges; range += 1) {
-      found.push(await search(bug, range, { buggy, clean, cleanFails, options }));
-    }
-    const smaller = shrinkMs === null ? [] : await shrinkAll(buggy, found, shrinkMs);
-    for (const [range, run] of found.entries()) {
+    const found = new Map<number, SeedRun>();
+    for (const range of ranges) {
+      const run = await search(bug, range, { buggy, clean, cleanFails, options });
       if (run === null) continue;
-      const { seed, violation } = run.report;
+      found.set(range, run);
+      // At once: what comes after it may be cut off.
       if (run.replay !== null) options.onFind(bug, { ...run.replay, bug: bug.id });
+    }
+    const smaller = shrinkMs === null ? [] : await shrinkAll(buggy, [...found.values()], shrinkMs);
+    for (const [range, run] of found) {
+      const { seed, violation } = run.report;
       finds.push({
         ...{ range, seed, seeds: seed - range * RANGES_APART },
         checker: violation?.checker ?? '',
@@ -171,11 +174,11 @@ async function search(bug: Bug, range: number, context: Search): Promise<SeedRun
 
 async function shrinkAll(
   threads: Threads,
-  found: readonly (SeedRun | null)[],
+  found: readonly SeedRun[],
   maxMs: number,
 ): Promise<readonly Shrunk[]> {
   const jobs = found.flatMap((run): ShrinkJob[] => {
-    if (run?.replay == null) return [];
+    if (run.replay === null) return [];
     const { seed, configuration } = run.replay;
     return [{ kind: 'shrink', seed, configuration, maxMs }];
   });
@@ -186,13 +189,10 @@ async function shrinkAll(
 
 function reportOf(
   bug: Bug,
-  ranges: number,
+  ranges: readonly number[],
   { finds, ...rest }: Pick<BugReport, 'finds' | 'cleanFails' | 'wallMs'>,
 ): BugReport {
-  const seeds = Array.from(
-    { length: ranges },
-    (_, range) => finds.find((find) => find.range === range)?.seeds ?? null,
-  );
+  const seeds = ranges.map((range) => finds.find((find) => find.range === range)?.seeds ?? null);
   const seedsToFind = median(seeds);
   const caughtBy: Record<string, number> = {};
   for (const { checker } of finds) caughtBy[checker] = (caughtBy[checker] ?? 0) + 1;

@@ -25,6 +25,21 @@ export interface Copy {
   readonly remove: () => void;
 }
 
+/** Copies that are there now; whatever ends this process takes them along. */
+const copies = new Set<string>();
+let isTidy = false;
+
+function keepTidy(root: string): void {
+  copies.add(root);
+  if (isTidy) return;
+  isTidy = true;
+  process.on('exit', () => {
+    for (const copy of copies) rmSync(copy, { recursive: true, force: true });
+  });
+  process.once('SIGINT', () => process.exit(130));
+  process.once('SIGTERM', () => process.exit(143));
+}
+
 export function patchOf(id: string): string {
   return join(checkout, 'sim/museum/bugs', `${id}.patch`);
 }
@@ -42,7 +57,11 @@ export function plant(id: string): Copy {
     });
   }
   const root = mkdtempSync(join(tmpdir(), 'dwcp-museum-'));
-  const remove = (): void => rmSync(root, { recursive: true, force: true });
+  const remove = (): void => {
+    copies.delete(root);
+    rmSync(root, { recursive: true, force: true });
+  };
+  keepTidy(root);
   try {
     for (const name of ['src', 'sim', 'package.json', 'tsconfig.json']) {
       cpSync(join(checkout, name), join(root, name), { recursive: true });

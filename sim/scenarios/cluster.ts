@@ -154,6 +154,7 @@ export function clusterScenario(
     checkers.invariant(label, ({ world }) => look(runOf(world)));
   return {
     name,
+    depth: 'log and actors',
     describe: 'the ownership log: replica and owner actors on the shipped log format, byte by byte',
     hosts: 3,
     boot: (host) => runOf(host.world).group.boot(host),

@@ -273,6 +273,7 @@ export function migrationScenario(
   ): Checker<Run<MigrationInput>> => checkers.invariant(name, ({ world }) => look(runOf(world)));
   return {
     name: change.name ?? 'migration',
+    depth: 'whole agents',
     describe:
       'whole agents: links, streams, guests of both kinds moved around, and who may run them',
     hosts: 3,

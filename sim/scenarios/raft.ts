@@ -50,6 +50,7 @@ export function raftScenario(
   };
   return {
     name: change.name ?? 'raft',
+    depth: 'core',
     describe:
       'the Raft core: a key-value store, membership changes, hand-overs, three kinds of reads',
     hosts: 5,

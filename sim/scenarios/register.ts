@@ -72,6 +72,7 @@ const RESEND_US = 50_000;
 export function registerScenario(rules: RegisterRules): Scenario<RegisterInput, unknown> {
   return {
     name: 'register',
+    depth: 'simulator',
     describe: 'a majority keeps one register for many writers; small and fast',
     hosts: 3,
     boot: (host) => bootReplica(host, rules),

@@ -96,6 +96,12 @@ export const faultKinds: readonly FaultKind[] = [
   ...(['disk-stall', 'disk-full', 'disk-fsync-error', 'disk-bit-rot'] as const),
 ];
 
+/** Whatever a plan may name. */
+export const knownFaultKinds: readonly FaultKind[] = [
+  ...faultKinds,
+  ...(['reset', 'damage', 'slow', 'guest-kill', 'disk-misdirect'] as const),
+];
+
 /** For scenarios with connections and guests. */
 export const agentFaultKinds: readonly FaultKind[] = [
   ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock', 'reset', 'damage', 'slow'] as const),

@@ -9,6 +9,8 @@ import type { World } from './world.ts';
 export interface Scenario<I = unknown, O = unknown> {
   readonly name: string;
   readonly describe?: string;
+  /** How much of what ships takes part, from the kernel of the simulator alone to whole agents. */
+  readonly depth?: string;
   /** How many machines, `host-0` and on. */
   readonly hosts: number;
   /** Starts what runs on one machine: at the beginning, and again after every restart. */

@@ -1,7 +1,8 @@
 /** The museum's patches fit the sources as they are, and the campaign finds what they plant. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -52,6 +53,46 @@ test('a cheap bug is found, clean code passes its seed, and its replay fails and
   const shrunk = dwcp('shrink', file, '--json', '--max-ms', '3000');
   assert.equal(shrunk.status, 0, shrunk.stderr);
   assert.equal(dwcp('replay', shrunk.documents[0]?.['replay'] ?? '').status, 1);
+
+  // Of a file that names what nobody knows, the list of what there is.
+  const replay = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+  delete replay['bug'];
+  const other = join(folder, 'other.json');
+  writeFileSync(other, JSON.stringify({ ...replay, scenario: 'no-such-scenario' }));
+  const elsewhere = dwcp('replay', other);
+  assert.equal(elsewhere.status, 2);
+  assert.match(elsewhere.stderr, /There are: .*raft/);
+  const configuration = replay['configuration'] as { readonly plan: Record<string, unknown> };
+  const plan = { ...configuration.plan, faults: [{ kind: 'meteor', atUs: 0, forUs: 1 }] };
+  writeFileSync(other, JSON.stringify({ ...replay, configuration: { ...configuration, plan } }));
+  const struck = dwcp('replay', other);
+  assert.equal(struck.status, 2);
+  assert.match(struck.stderr, /"meteor"/);
+  assert.match(struck.stderr, /There are: .*crash/);
+});
+
+test('a museum that is told to end leaves no copy behind', async () => {
+  const own = join(folder, 'temporary');
+  mkdirSync(own);
+  const env = { ...process.env, DWCP_NO_SETUP: '1', TMPDIR: own };
+  const args = ['--only', 'append-deletes-suffix', '--ranges', '1', '--workers', '1'];
+  const run = spawn(process.execPath, [BIN, 'sim', 'museum', ...args], { env, stdio: 'ignore' });
+  const ended = once(run, 'exit');
+  const deadlineMs = Date.now() + 60_000;
+  while (readdirSync(own).length === 0 && run.exitCode === null && Date.now() < deadlineMs) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.equal(readdirSync(own).length, 1);
+  run.kill('SIGTERM');
+  assert.deepEqual(await ended, [143, null]);
+  assert.deepEqual(readdirSync(own), []);
+});
+
+test('every scenario says how deep it goes', () => {
+  const list = dwcp('list', '--json');
+  const all = JSON.parse(list.stdout) as { readonly name: string; readonly depth: string }[];
+  assert.ok(all.length >= 4);
+  for (const { name, depth } of all) assert.match(depth, /^[a-z]/, name);
 });
 
 test('a bug that no seed finds is told as missed, and the command fails', () => {

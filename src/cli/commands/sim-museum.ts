@@ -16,6 +16,7 @@ import { loadTools } from '../sim/tools.ts';
 interface MuseumOptions extends JsonOption {
   readonly only?: string;
   readonly ranges?: string;
+  readonly range?: string;
   readonly maxSeeds?: string;
   readonly workers?: string;
   readonly shrink?: true;
@@ -24,11 +25,12 @@ interface MuseumOptions extends JsonOption {
 }
 
 export function addMuseumCommand(sim: Command): void {
-  const example = 'dwcp sim museum --only vote-sent-before-durable --shrink';
+  const example = 'dwcp sim museum --only read-before-applied --shrink';
   const what = 'plant historical bugs into copies and count the seeds until they are found';
   addCommand(sim, 'museum', `${what}; exits 1 when one is missed`, example)
     .option('--only <id,...>', 'these bugs only')
     .option('--ranges <n>', 'disjoint ranges of seeds, of which the median counts (default: 5)')
+    .option('--range <n>', 'only the n-th of them, such as to run them one by one')
     .option('--max-seeds <n>', 'seeds of a range (default: 2000)')
     .option('--workers <n>', 'threads (default: the cores of this machine)')
     .option('--shrink', 'shrink every find, and tell how small it became')
@@ -42,7 +44,7 @@ export function addMuseumCommand(sim: Command): void {
       let done = 0;
       const summary = await runMuseum({
         ...{ bugs: chosen, seedsMax, commit: currentCommit() },
-        ranges: parseCount(options.ranges, 5, '--ranges'),
+        ranges: rangesOf(options),
         workers: parseCount(options.workers, availableParallelism(), '--workers'),
         shrinkMs:
           options.shrink === true ? parseCount(options.shrinkMs, 60_000, '--shrink-ms') : null,
@@ -73,6 +75,11 @@ export function addMuseumCommand(sim: Command): void {
       printResult(options, summary, [...lines, ...smaller].join('\n'));
       if (!summary.ok) process.exitCode = 1;
     });
+}
+
+function rangesOf({ range, ranges }: MuseumOptions): readonly number[] {
+  if (range !== undefined) return [parseCount(range, 1, '--range') - 1];
+  return [...new Array(parseCount(ranges, 5, '--ranges')).keys()];
 }
 
 function choose(bugs: readonly Bug[], only: string | undefined): readonly Bug[] {

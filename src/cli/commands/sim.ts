@@ -35,11 +35,14 @@ function addListCommand(sim: Command): void {
   addCommand(sim, 'list', 'the scenarios there are', example).action(
     async (options: JsonOption) => {
       const { scenarios } = await loadTools();
-      const list = [...scenarios.values()].map(({ name, describe, hosts, faults }) => {
-        return { name, describe: describe ?? '', hosts, faults: faults ?? [] };
+      const list = [...scenarios.values()].map(({ name, describe, depth, hosts, faults }) => {
+        const what = { describe: describe ?? '', depth: depth ?? '' };
+        return { name, ...what, hosts, faults: faults ?? [] };
       });
-      const rows = list.map(({ name, hosts, describe }) => [name, String(hosts), describe]);
-      printResult(options, list, formatTable(['SCENARIO', 'HOSTS', 'WHAT'], rows));
+      const rows = list.map(({ name, depth, hosts, describe }) => {
+        return [name, depth, String(hosts), describe];
+      });
+      printResult(options, list, formatTable(['SCENARIO', 'DEPTH', 'HOSTS', 'WHAT'], rows));
     },
   );
 }
