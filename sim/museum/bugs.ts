@@ -197,4 +197,28 @@ export const bugs: readonly Bug[] = [
     scenario: 'migration',
     checkers: ['guest-writes', 'verification', 'ledger'],
   },
+  {
+    id: 'read-from-follower',
+    story:
+      'A follower answers reads by what it has applied itself, however far it is behind, and asks no leader.',
+    source: 'https://github.com/etcd-io/etcd/issues/20418',
+    scenario: 'raft',
+    checkers: ['linearizability'],
+  },
+  {
+    id: 'two-votes-in-a-term',
+    story:
+      'A replica votes for every candidate of a term whose log will do, not only for the first one that asked.',
+    source: 'https://github.com/camunda/camunda/issues/5356',
+    scenario: 'raft',
+    checkers: ['election-safety', 'uncaught'],
+  },
+  {
+    id: 'owner-without-new-epoch',
+    story:
+      'A new owner takes over without a new epoch, so that nobody can tell it from the one before it.',
+    source: 'https://github.com/pravega/pravega/issues/746',
+    scenario: 'cluster',
+    checkers: ['epochs', 'linearizability'],
+  },
 ];
