@@ -18,6 +18,8 @@ export interface AdoptionParts {
   readonly ownership: Ownership;
   readonly node: ActorRef<NodeMessage>;
   readonly view: NodeView;
+  /** Names whose processes did not answer when this node started, and may run. */
+  readonly silent: ReadonlyMap<string, number>;
 }
 
 export class Adoption {
@@ -31,7 +33,9 @@ export class Adoption {
 
   /** `open` finds or starts the guest; completes with its name once it is managed here. */
   adopt(name: string, open: (done: Completion<Guest>) => void, done: Completion<string>): void {
-    const { host, ownership, view } = this.#parts;
+    const { host, ownership, view, silent } = this.#parts;
+    const pid = silent.get(name);
+    if (pid !== undefined) return done(failed(mayRun(name, pid)));
     if (this.#names.has(name) || view.guests.has(name)) {
       return done(failed(guestState(`"${name}" is already managed here`)));
     }
@@ -92,6 +96,14 @@ function epochOf(name: string, host: string, answered: Outcome<OwnershipAnswer>)
       hint: 'End a guest that is not needed any more.',
     }),
   );
+}
+
+/** It is this host's in the log, which would let a second one of it start. */
+function mayRun(name: string, pid: number): DwcpError {
+  const what = `"${name}" may run here already: process ${pid} did not answer when this agent started`;
+  return new DwcpError('ERR_DWCP_GUEST_STATE', what, {
+    hint: `Restart the agent, which looks again. If it stays silent, end process ${pid} first.`,
+  });
 }
 
 function guestState(message: string): DwcpError {

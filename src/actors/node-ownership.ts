@@ -16,6 +16,7 @@ import type { GuestTable } from './node-guests.ts';
 import type { Confirmed, Insisted, NodeContext, OwnershipNews } from './node-messages.ts';
 import { type NodeActorOptions, reportFault } from './node-options.ts';
 import type { SessionTable } from './node-sessions.ts';
+import { unloggedKey } from './node-upgrade.ts';
 
 /** The log refused to take it, which only a full one does. */
 const AGAIN_US = 1_000_000;
@@ -28,6 +29,8 @@ export class NodeOwnership {
   readonly #insisted = new Map<string, OwnershipCommand>();
   /** Guests whose owner was asked for and not yet answered. */
   readonly #asked = new Set<Guest>();
+  /** Guests that are older than the log and not in it yet. */
+  readonly #unlogged: Set<string>;
 
   constructor(
     options: NodeActorOptions,
@@ -38,6 +41,7 @@ export class NodeOwnership {
     this.#options = options;
     this.#guests = guests;
     this.#sessions = sessions;
+    this.#unlogged = new Set(options.recovery.unlogged);
     const { ownership } = options;
     const heard = context.listener<Omit<OwnershipNews, 'type'>>((news) => {
       return { type: 'ownershipNews', ...news };
@@ -110,14 +114,25 @@ export class NodeOwnership {
     const { vm } = outcome.value;
     if (vm?.owner === this.#options.id) {
       this.#guests.confirmed(name, vm.epoch, context);
+      this.#logged(name, context);
       return this.#abortForgotten(vm, context);
     }
     // The log is full: nobody owns it, and it runs on.
     if (vm === null) return;
+    if (this.#unlogged.has(name)) {
+      return reportFault(this.#options, namesake(name, vm.owner));
+    }
     const what = `"${name}" is owned by "${vm.owner}" under epoch ${vm.epoch}: its copy here is killed`;
     const hint = 'An operator gave it to that host. See who owns it with: dwcp status';
     reportFault(this.#options, new DwcpError('ERR_DWCP_NOT_OWNER', what, { hint }));
     this.#guests.disown(name, context);
+  }
+
+  #logged(name: string, context: NodeContext): void {
+    if (!this.#unlogged.delete(name)) return;
+    const { log, storage } = this.#options;
+    log({ guest: name }, 'a guest of an earlier version is in the log of the group now');
+    context.effect(() => storage.remove(unloggedKey(name), () => {}));
   }
 
   /** A prepared migration from here that no session moves: of an earlier process, or given up. */
@@ -138,4 +153,12 @@ export class NodeOwnership {
     }));
     context.effect(() => this.#options.ownership.propose(command, null, done));
   }
+}
+
+/** It was never in the log, so it is no copy of what the other host has: both run. */
+function namesake(name: string, owner: string): DwcpError {
+  const what = `"${name}" runs here since before the group had a log, and "${owner}" has registered another VM of that name`;
+  return new DwcpError('ERR_DWCP_NOT_OWNER', what, {
+    hint: `It runs on, and cannot be moved. End it, or the one on "${owner}", and restart this agent.`,
+  });
 }

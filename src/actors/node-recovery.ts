@@ -19,6 +19,10 @@ export interface Recovery {
   readonly arrivals: readonly { readonly record: ArrivalRecord; readonly guest: Guest | null }[];
   /** Guests whose process is gone for certain. */
   readonly gone: readonly { readonly name: string; readonly epoch: number }[];
+  /** Guests that did not answer, by name, and their processes: they may run. */
+  readonly silent: ReadonlyMap<string, number>;
+  /** Guests that run here since before there was a log of the group, until that has them. */
+  readonly unlogged: ReadonlySet<string>;
   readonly faults: readonly DwcpError[];
 }
 
@@ -36,7 +40,7 @@ export function recover(
 ): void {
   const list = (kind: string, listed: Completion<readonly StoredRecord[]>): void =>
     storage.list(`${kind}/`, listed);
-  inTurn(['fence', 'arrival', 'guest'], list, (lists) => {
+  inTurn(['fence', 'arrival', 'guest', 'unlogged'], list, (lists) => {
     const records = lists.ok ? decodeRecords(lists.value) : lists;
     if (!records.ok) return done(records);
     new RecoveryRun(storage, hypervisors, records.value).run(done);
@@ -47,15 +51,17 @@ interface Records {
   readonly fences: readonly FenceRecord[];
   readonly arrivals: readonly ArrivalRecord[];
   readonly guests: readonly ReturnType<typeof decodeGuest>[];
+  readonly unlogged: readonly ReturnType<typeof decodeGuest>[];
 }
 
 function decodeRecords(lists: readonly (readonly StoredRecord[])[]): Outcome<Records> {
-  const [fences = [], arrivals = [], guests = []] = lists;
+  const [fences = [], arrivals = [], guests = [], unlogged = []] = lists;
   try {
     return succeeded({
       fences: fences.map(decodeFence),
       arrivals: arrivals.map(decodeArrival),
       guests: guests.map(decodeGuest),
+      unlogged: unlogged.map(decodeGuest),
     });
   } catch (error) {
     if (error instanceof DwcpError) return failed(error);
@@ -72,6 +78,7 @@ class RecoveryRun {
   readonly #guests = new Map<string, RecoveredGuest>();
   readonly #arrivals: Recovery['arrivals'][number][] = [];
   readonly #gone: Recovery['gone'][number][] = [];
+  readonly #silent = new Map<string, number>();
   readonly #faults: DwcpError[] = [];
 
   constructor(storage: Storage, hypervisors: Hypervisors, records: Records) {
@@ -114,6 +121,7 @@ class RecoveryRun {
       this.#faults.push(adopted.error);
       // Only a process that is gone for certain is forgotten; one that is merely silent stays ours.
       const isGone = adopted.error.code === 'ERR_DWCP_GUEST_FAILED';
+      if (!isGone) this.#silent.set(name, reference.pid);
       if (!isGone || this.#fenced.has(name)) return done(succeeded(undefined));
       this.#gone.push({ name, epoch });
       this.#storage.remove(`guest/${name}`, done);
@@ -157,6 +165,17 @@ class RecoveryRun {
     return own !== undefined && !isSameProcess(own.reference, reference);
   }
 
+  /** A namesake that was started since is none of them. */
+  #unlogged(): readonly string[] {
+    const names = this.#records.unlogged.map(({ reference }) => reference);
+    return names
+      .filter((noted) => {
+        const found = this.#guests.get(noted.name)?.guest.reference;
+        return found !== undefined && isSameProcess(found, noted);
+      })
+      .map(({ name }) => name);
+  }
+
   #found(): Recovery {
     return {
       guests: [...this.#guests.values()],
@@ -165,6 +184,8 @@ class RecoveryRun {
       }),
       arrivals: this.#arrivals,
       gone: this.#gone,
+      silent: this.#silent,
+      unlogged: new Set(this.#unlogged()),
       faults: this.#faults,
     };
   }

@@ -19,6 +19,7 @@ import { type NodeMessage, nodeActor } from './node.ts';
 import { Adoption } from './node-adoption.ts';
 import type { CpuBudget } from './node-governor.ts';
 import { type Hypervisors, type Recovery, recover } from './node-recovery.ts';
+import { upgrade } from './node-upgrade.ts';
 import { NodeView } from './node-view.ts';
 import { beginLife, type OwnerLife } from './owner-records.ts';
 import { spawnReplica } from './replica.ts';
@@ -78,7 +79,7 @@ export function spawnNode(
   const { storage, random, hypervisors } = parts;
   const voters = votersOf(options);
   const group = groupOf(voters, parts.digest);
-  recover(storage, hypervisors, (recovered) => {
+  findOut(storage, hypervisors, options.dataDir, (recovered) => {
     if (!recovered.ok) return done(recovered);
     beginLife({ storage, random, voters }, (begun) => {
       if (!begun.ok) return done(begun);
@@ -90,6 +91,18 @@ export function spawnNode(
         spawnActors(host, options, parts, { voters, group, ...opened }, done);
       });
     });
+  });
+}
+
+function findOut(
+  storage: Storage,
+  hypervisors: Hypervisors,
+  dataDir: string,
+  done: Completion<Recovery>,
+): void {
+  upgrade(storage, dataDir, (upgraded) => {
+    if (!upgraded.ok) return done(upgraded);
+    recover(storage, hypervisors, done);
   });
 }
 
@@ -112,7 +125,8 @@ function spawnActors(
   const links = new PeerLinks();
   const { ownership, replica } = spawnGroup(host, options, parts, opened, links);
   const actor = spawnActor(host, options, parts, view, opened.recovery, ownership);
-  const adoption = new Adoption({ host: options.id, ownership, node: actor, view });
+  const { silent } = opened.recovery;
+  const adoption = new Adoption({ host: options.id, ownership, node: actor, view, silent });
   const report = new LinkSwitch(actor as ActorRef<LinkReport>, replica, links);
   const onListening: Completion<ListeningPorts> = (ports) => {
     done(ports.ok ? succeeded({ view, actor, adoption, ownership, ports: ports.value }) : ports);

@@ -24,6 +24,7 @@ class Host {
   readonly hypervisor = new SimulatedHypervisor({ defer: setImmediate });
   readonly adopted: Adopt[] = [];
   readonly view = new NodeView();
+  readonly silent = new Map<string, number>();
   opened = 0;
   noted: Outcome<void> = succeeded(undefined);
   readonly adoption: Adoption;
@@ -39,7 +40,8 @@ class Host {
       },
     } as unknown as ActorRef<NodeMessage>;
     const ownership = this.log.portOf('a');
-    this.adoption = new Adoption({ host: 'a', ownership, node, view: this.view });
+    const { view, silent } = this;
+    this.adoption = new Adoption({ host: 'a', ownership, node, view, silent });
   }
 
   adopt(name: string, error: DwcpError | null = null): Promise<Outcome<string>> {
@@ -112,6 +114,17 @@ describe('adopting a guest', () => {
     assert.equal(host.log.get('vm1'), null);
     host.noted = succeeded(undefined);
     assert.equal(codeOf(await host.adopt('vm1')), 'ok');
+  });
+
+  it('starts no second one of what may run here and did not answer', async () => {
+    const host = new Host();
+    host.log.apply({ type: 'register', vm: 'vm1', host: 'a' });
+    host.silent.set('vm1', 77);
+    const outcome = await host.adopt('vm1');
+    assert.equal(codeOf(outcome), 'ERR_DWCP_GUEST_STATE');
+    assert.match(outcome.ok ? '' : outcome.error.message, /process 77/);
+    assert.equal(host.opened, 0);
+    assert.equal(codeOf(await host.adopt('vm2')), 'ok');
   });
 
   it('takes a name once, so that a second attempt does not unregister the first', async () => {

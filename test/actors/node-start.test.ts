@@ -1,12 +1,14 @@
 /** Nodes on this host's kernel: their group's log on files, their links over TLS. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createAuthority, issueNode } from '../../src/identity/authority.ts';
 import { saveNode } from '../../src/identity/files.ts';
 import { type DwcpNode, memoryGuest, type StartNodeOptions, startNode } from '../../src/index.ts';
+import { NodeDisk } from '../../src/storage/node-disk.ts';
+import { DiskStorage } from '../../src/storage/records.ts';
 
 const MEMORY_BYTES = 4 * 2 ** 20;
 let directory = '';
@@ -73,4 +75,44 @@ test('a node without its group says what is missing, and of another group it is 
     return (error as { code?: string }).code === 'ERR_DWCP_CONFIG';
   });
   await (await startNode(lonely)).stop();
+});
+
+test('a data directory of the version before the log keeps its guest, which the log has then', async () => {
+  const dataDir = join(directory, 'earlier');
+  const earlier = { ...options, dataDir };
+  const first = await startNode(earlier);
+  await first.adopt(memoryGuest({ name: 'old', memoryBytes: MEMORY_BYTES }));
+  const [before] = first.guests();
+  await first.stop();
+  for (const name of ['owner', 'raft']) rmSync(join(dataDir, name), { recursive: true });
+  const second = await startNode(earlier);
+  try {
+    await until(() => second.owners().length === 1, 'the guest is registered');
+    assert.deepEqual(second.owners(), [{ vm: 'old', owner: 'a', epoch: 1, movingTo: null }]);
+    assert.deepEqual(
+      second.guests().map(({ name, pid }) => [name, pid]),
+      [['old', before?.pid]],
+    );
+    await until(() => readdirSync(join(dataDir, 'unlogged')).length === 0, 'and noted no longer');
+  } finally {
+    await endGuests(second);
+    await second.stop();
+  }
+});
+
+test('a data directory with unsettled migrations of the version before is refused, and left as it was', async () => {
+  for (const kind of ['fence', 'arrival', 'decision', 'claim']) {
+    const dataDir = join(directory, `unsettled-${kind}`);
+    mkdirSync(join(dataDir, kind), { recursive: true });
+    const disk = new NodeDisk(dataDir);
+    const records = new DiskStorage(disk);
+    await new Promise((done) => records.put(`${kind}/m1`, new TextEncoder().encode('{}'), done));
+    await new Promise<void>((done) => disk.close(() => done()));
+    await assert.rejects(startNode({ ...options, dataDir }), (error) => {
+      assert.match(String(error), new RegExp(`did not settle: ${kind}/m1$`));
+      return (error as { code?: string }).code === 'ERR_DWCP_STORAGE';
+    });
+    assert.deepEqual(readdirSync(dataDir), [kind]);
+    assert.equal(readdirSync(join(dataDir, kind)).length, 1);
+  }
 });

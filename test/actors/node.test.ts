@@ -9,6 +9,7 @@ import { encodeRecordValue } from '../../src/actors/migration-records.ts';
 import { createNactHost } from '../../src/actors/nact-host.ts';
 import { type NodeMessage, nodeActor } from '../../src/actors/node.ts';
 import { type Recovery, recover } from '../../src/actors/node-recovery.ts';
+import { upgrade } from '../../src/actors/node-upgrade.ts';
 import { NodeView } from '../../src/actors/node-view.ts';
 import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
 import type { ClaimReceipt, MigrateOptions, MigrationReceipt } from '../../src/node.ts';
@@ -482,6 +483,26 @@ describe('a node that starts again', () => {
     assert.deepEqual(faults, ['ERR_DWCP_NOT_OWNER']);
     assert.equal(a.view.guests.size, 0);
     await stop(a);
+  });
+
+  it('kills no guest older than the log whose name another host has registered', async () => {
+    const [log, storage] = [newLog(), newStorage()];
+    const copies = await leftBy(newLog(), storage, 'running');
+    await promised<void>((done) => upgrade(storage, '/data/a', done));
+    log.apply({ type: 'register', vm: 'vm', host: 'c' });
+    for (let start = 0; start < 2; start += 1) {
+      log.hasQuorum = false;
+      const a = await startTestNode('a', log, storage, copies);
+      const faults: string[] = [];
+      a.view.events$.subscribe((event) => {
+        if (event.type === 'fault') faults.push(event.error.message);
+      });
+      log.hasQuorum = true;
+      await until(() => faults.length > 0, 'it is told');
+      assert.match(faults[0] ?? '', /"c" has registered another VM of that name/);
+      assert.deepEqual(states(a), ['running']);
+      await stop(a);
+    }
   });
 
   it('gives back in the log what died meanwhile, and what nobody moves any more', async () => {
