@@ -2,6 +2,7 @@ import { actorsBench } from './actors.ts';
 import { dirtyTrackingBench } from './dirty-tracking.ts';
 import type { Bench } from './document.ts';
 import { failoverBench } from './failover.ts';
+import { labBench } from './lab/ceiling.ts';
 import { migrationBench } from './migration.ts';
 import { raftBench } from './raft.ts';
 import { readsBench } from './reads.ts';
@@ -14,6 +15,7 @@ export const benches: ReadonlyMap<string, Bench> = new Map(
     actorsBench,
     dirtyTrackingBench,
     failoverBench,
+    labBench,
     migrationBench,
     raftBench,
     readsBench,

@@ -42,6 +42,7 @@ const SOCKET_BYTES_MAX = 2 ** 22;
 const HINT = 'apt-get install -y iperf3 iputils-ping';
 /** On a busy machine the ends would be measured, and not the link. */
 const EAGER = ['nice', '-n', '-20'];
+const SAID_MAX = 500;
 const SERVER_WITHIN_MS = 5000;
 
 export async function measureLink(wan: Wan, effort: MeasureEffort): Promise<MeasuredLink> {
@@ -208,13 +209,10 @@ export async function run(words: readonly string[]): Promise<string> {
     // ping says with 1 that packets were lost, and what it measured.
     const { stdout, stderr } = cause as { readonly stdout?: string; readonly stderr?: string };
     if (stdout?.includes('packets transmitted') === true) return stdout;
-    throw new DwcpError(
-      'ERR_DWCP_UNSUPPORTED',
-      `${words.join(' ')}: ${stderr || stdout || cause}`,
-      {
-        hint: HINT,
-        cause,
-      },
-    );
+    const said = `${stderr || stdout || cause}`.slice(-SAID_MAX);
+    throw new DwcpError('ERR_DWCP_UNSUPPORTED', `${words.join(' ')}: ${said}`, {
+      hint: HINT,
+      cause,
+    });
   }
 }

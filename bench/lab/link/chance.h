@@ -1,6 +1,8 @@
 // Seeded randomness of a link: the same seed and the same packets meet the same fate.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "shape.h"
@@ -26,7 +28,9 @@ class Chance {
 
 /**
  * Gilbert-Elliott: packets are lost in a bad state only, which begins and ends by chance. How long
- * it lasts is `burst_packets`; how often it begins follows from the share that is to be lost.
+ * it lasts is `burst_packets`; how often it begins follows from the share that is to be lost. It
+ * goes on in the pauses of the traffic: a lone retransmission after a second does not meet the same
+ * bad time again.
  */
 class LossProcess {
  public:
@@ -37,14 +41,18 @@ class LossProcess {
     is_bursty_ = shape.burst_packets > 1 && loss > 0;
     loss_when_bad_ = is_bursty_ ? shape.bad_loss_percent / 100 : loss;
     if (!is_bursty_) return;
-    const double bad_share = loss / loss_when_bad_;
-    leave_bad_ = 1 / shape.burst_packets;
-    enter_bad_ = leave_bad_ * bad_share / (1 - bad_share);
+    bad_share_ = loss / loss_when_bad_;
+    // One step changes from bad to good by 1 / burst, and so from good to bad by what keeps the
+    // share.
+    memory_ = 1 - 1 / shape.burst_packets / (1 - bad_share_);
   }
 
-  bool IsLost() {
+  /** `steps` since the last packet, in full packets that the wire could have carried; at least 1.
+   */
+  bool IsLost(double steps) {
     if (!is_bursty_) return loss_when_bad_ > 0 && chance_.Draw() < loss_when_bad_;
-    is_bad_ = chance_.Draw() < (is_bad_ ? 1 - leave_bad_ : enter_bad_);
+    const double kept = steps <= 1 ? memory_ : std::pow(std::max(memory_, 0.0), steps);
+    is_bad_ = chance_.Draw() < bad_share_ + kept * ((is_bad_ ? 1 : 0) - bad_share_);
     return is_bad_ && chance_.Draw() < loss_when_bad_;
   }
 
@@ -53,8 +61,8 @@ class LossProcess {
   bool is_bursty_ = false;
   bool is_bad_ = false;
   double loss_when_bad_ = 0;
-  double enter_bad_ = 0;
-  double leave_bad_ = 1;
+  double bad_share_ = 0;
+  double memory_ = 0;
 };
 
 }  // namespace dwcp::lab

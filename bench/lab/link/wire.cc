@@ -19,6 +19,13 @@ constexpr size_t kSlots = 1 << 16;
 constexpr int kBatch = 32;
 constexpr int64_t kNsPerSec = 1'000'000'000;
 constexpr int64_t kIdleNs = kNsPerSec;
+/**
+ * While packets flow they are handled this share of a round trip apart, several at once: waking up
+ * for each costs more than carrying it.
+ */
+constexpr double kNapShare = 0.01;
+constexpr int64_t kNapMinNs = 20'000;
+constexpr int64_t kNapMaxNs = 250'000;
 
 int64_t NowNs() {
   timespec now{};
@@ -60,10 +67,15 @@ void Wire::Run() {
     if (has_new_shape_.exchange(false)) TakeShape();
     const int64_t now_ns = NowNs();
     Transmit(now_ns);
-    const bool more = Read(now_ns);
+    const int read = Read(now_ns);
     Transmit(now_ns);
-    Deliver(now_ns);
-    if (!more) Sleep();
+    const int delivered = Deliver(now_ns);
+    if (read == kBatch) continue;  // more may be waiting
+    if (read + delivered > 0) {
+      Nap();
+    } else {
+      Sleep();
+    }
   }
 }
 
@@ -92,18 +104,18 @@ void Wire::TakeShape() {
   loss_.Reshape(shape_);
 }
 
-bool Wire::Read(int64_t now_ns) {
+int Wire::Read(int64_t now_ns) {
   for (int i = 0; i < kBatch; ++i) {
     if (free_slots_.empty()) {
       uint8_t scrap[kSlotBytes];
-      if (read(from_, scrap, sizeof scrap) < 0) return false;
+      if (read(from_, scrap, sizeof scrap) < 0) return i;
       counters_.packets.Add(1);
       counters_.overruns.Add(1);
       continue;
     }
     const uint32_t slot = free_slots_.back();
     const ssize_t got = read(from_, slots_ + slot * kSlotBytes, kSlotBytes);
-    if (got <= 0) return false;
+    if (got <= 0) return i;
     const auto bytes = uint32_t(got);
     counters_.packets.Add(1);
     counters_.bytes.Add(bytes);
@@ -118,12 +130,17 @@ bool Wire::Read(int64_t now_ns) {
     counters_.queue_bytes_max.AtLeast(waiting);
     queue_[(queue_first_ + queue_length_++) % kSlots] = {now_ns, next_number_++, slot, bytes};
   }
-  return true;
+  return kBatch;
 }
 
 int64_t Wire::WireTimeNs(uint32_t bytes) const {
   if (shape_.rate_bits_per_sec == 0) return 0;
   return int64_t(double(bytes) * 8e9 / double(shape_.rate_bits_per_sec));
+}
+
+double Wire::Steps(int64_t pause_ns) const {
+  if (shape_.rate_bits_per_sec == 0) return 1;
+  return double(pause_ns) / double(std::max<int64_t>(WireTimeNs(kMtu), 1));
 }
 
 int64_t Wire::LeavesAtNs(const Packet& packet) const {
@@ -135,12 +152,13 @@ void Wire::Transmit(int64_t now_ns) {
     Packet packet = queue_[queue_first_];
     const int64_t leaves_ns = LeavesAtNs(packet);
     if (leaves_ns > now_ns) return;
+    const int64_t pause_ns = leaves_ns - wire_free_ns_;
     wire_free_ns_ = leaves_ns;
     queue_first_ = (queue_first_ + 1) % kSlots;
     queue_length_ -= 1;
     counters_.queue_bytes.Set(counters_.queue_bytes.Get() - packet.bytes);
     // A lost packet took its time on the wire.
-    const bool is_lost = loss_.IsLost();
+    const bool is_lost = loss_.IsLost(Steps(pause_ns));
     if (is_lost || shape_.cut) {
       (shape_.cut ? counters_.cut_drops : counters_.lost_packets).Add(1);
       if (is_lost && !lost_last_ && !shape_.cut) counters_.lost_runs.Add(1);
@@ -159,8 +177,10 @@ void Wire::Transmit(int64_t now_ns) {
   }
 }
 
-void Wire::Deliver(int64_t now_ns) {
+int Wire::Deliver(int64_t now_ns) {
+  int delivered = 0;
   while (!under_way_.empty() && under_way_.front().at_ns <= now_ns) {
+    delivered += 1;
     const Packet packet = under_way_.front();
     std::pop_heap(under_way_.begin(), under_way_.end(), DueLater());
     under_way_.pop_back();
@@ -176,6 +196,13 @@ void Wire::Deliver(int64_t now_ns) {
     counters_.late_us_sum.Add(late_us);
     counters_.late_us_max.AtLeast(late_us);
   }
+  return delivered;
+}
+
+void Wire::Nap() {
+  const auto share_ns = int64_t(shape_.round_trip_ms * 1e6 * kNapShare);
+  const timespec nap{0, std::clamp(share_ns, kNapMinNs, kNapMaxNs)};
+  clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, nullptr);
 }
 
 void Wire::Sleep() {

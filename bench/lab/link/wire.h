@@ -47,14 +47,19 @@ class Wire {
   };
 
   void TakeShape();
-  /** Whether more may be waiting. */
-  bool Read(int64_t now_ns);
+  /** Returns how many packets came. */
+  int Read(int64_t now_ns);
   /** Moves what the wire has taken by now from the queue to the packets under way. */
   void Transmit(int64_t now_ns);
-  void Deliver(int64_t now_ns);
+  /** Returns how many packets were due. */
+  int Deliver(int64_t now_ns);
+  void Nap();
+  /** Until a packet comes or is due. */
   void Sleep();
 
   int64_t WireTimeNs(uint32_t bytes) const;
+  /** How many full packets fit into a pause. */
+  double Steps(int64_t pause_ns) const;
   int64_t LeavesAtNs(const Packet& packet) const;
   void Wake();
 
