@@ -83,9 +83,7 @@ async function measureProfile(
   const rate = claim.rateBitsPerSec;
   const results = [
     result('round trip, claimed 1', 'ratio', (r) => r.measured.roundTripMs / claim.roundTripMs),
-    result('UDP rate, of what it claims and was offered', 'ratio', ({ measured }) => {
-      return measured.rateBitsPerSec / Math.min(rate, measured.offeredBitsPerSec);
-    }),
+    result('UDP rate, of what it claims and was offered', 'ratio', (r) => r.measured.rateShare),
     result(`iperf3 -P ${STREAMS} -C cubic goodput`, 'share of the rate', (r) => {
       return (r.carried.gbitPerSec * GBIT) / rate;
     }),
