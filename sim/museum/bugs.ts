@@ -103,26 +103,10 @@ export const bugs: readonly Bug[] = [
     checkers: ['linearizability'],
   },
   {
-    id: 'lease-is-a-belief',
-    story:
-      'A lease is held by whoever thinks that it leads, however long ago a majority was heard of last.',
-    source: 'https://github.com/tikv/tikv/issues/964',
-    scenario: 'raft',
-    checkers: ['linearizability'],
-  },
-  {
     id: 'fsync-error-ignored',
     story:
       'A sync of the log that failed counts as done, since the write before it went well: what was acknowledged is on no disk.',
     source: 'https://github.com/cockroachdb/cockroach/pull/37102',
-    scenario: 'cluster',
-    checkers: ['group-log', 'epochs', 'linearizability', 'same-state', 'log-recovery', 'uncaught'],
-  },
-  {
-    id: 'damaged-record-taken-as-end',
-    story:
-      'A damaged record in a log is taken for its torn end: what was synced and acknowledged behind it is forgotten, and the replica votes as if it had never been.',
-    source: 'https://github.com/HarperFast/harper/issues/2016',
     scenario: 'cluster',
     checkers: ['group-log', 'epochs', 'linearizability', 'same-state', 'log-recovery', 'uncaught'],
   },
@@ -151,35 +135,12 @@ export const bugs: readonly Bug[] = [
     checkers: ['epochs', 'linearizability'],
   },
   {
-    id: 'commit-beyond-append',
-    story:
-      'A follower commits up to the end of its own log instead of the end of what the append vouched for, and applies entries of a leader that was deposed.',
-    source: 'https://github.com/atomix/copycat/issues/265',
-    scenario: 'raft',
-    checkers: ['state-machine-safety', 'linearizability', 'uncaught'],
-  },
-  {
     id: 'directory-not-synced',
     story:
       'Files of the log are synced and renamed, their folder is not synced: after a power loss a file that was relied on has its old name, or none.',
     source: 'https://github.com/etcd-io/etcd/pull/22314',
     scenario: 'cluster',
     checkers: ['log-recovery', 'group-log', 'epochs', 'linearizability', 'same-state', 'uncaught'],
-  },
-  {
-    id: 'checksum-not-compared',
-    story: 'Every entry of the log has a checksum that is never looked at when it is read.',
-    source: 'https://github.com/cockroachdb/cockroach/issues/93519',
-    scenario: 'cluster',
-    checkers: ['group-log', 'epochs', 'linearizability', 'same-state', 'uncaught'],
-  },
-  {
-    id: 'source-resumes-on-silence',
-    story:
-      'A source that hears nothing of its destination after the fence calls the migration failed and runs the guest again, though the destination may do so too.',
-    source: 'https://github.com/oxidecomputer/propolis/issues/252',
-    scenario: 'migration',
-    checkers: ['one-runner', 'ownership', 'guest-writes', 'ledger'],
   },
   {
     id: 'dirty-pages-of-failed-move-forgotten',
