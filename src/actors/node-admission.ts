@@ -32,6 +32,8 @@ export class Admission {
       return new DwcpError('ERR_DWCP_GUEST_STATE', what);
     }
     if (this.#links.get(to) === null) {
+      const { leader, problem } = this.#options.ownership.group();
+      if (leader === null && problem !== null) return noMajority(guestName, problem);
       return new DwcpError('ERR_DWCP_PEER_UNREACHABLE', `"${to}" is not connected`, {
         hint: `Check that the agent on ${to} runs and that the configuration of this node names it.`,
       });
@@ -58,6 +60,14 @@ export class Admission {
       { hint: 'Wait for one to end, or raise maxConcurrentMigrations.' },
     );
   }
+}
+
+/** More than one host is missing: to bring back the destination alone would not help. */
+function noMajority(guestName: string, problem: string): DwcpError {
+  const what = `"${guestName}" stays here: ${problem}`;
+  return new DwcpError('ERR_DWCP_NO_QUORUM', what, {
+    hint: 'Bring back enough of the hosts in group.voters for a majority. It goes on running meanwhile.',
+  });
 }
 
 export function unknownGuest(name: string): DwcpError {

@@ -27,6 +27,7 @@ export function collectAgentMetrics(node: DwcpNode): AgentMetrics {
   collectDefaultMetrics({ register: registry });
   addGuestSeries(registry, node);
   addPeerSeries(registry, node);
+  addGroupSeries(registry, node);
   addRunningSeries(registry, node);
   const subscription = countEvents(registry, node);
   return { registry, close: () => subscription.unsubscribe() };
@@ -92,6 +93,25 @@ function addPeerSeries(registry: Registry, node: DwcpNode): void {
 }
 
 type Peer = ReturnType<DwcpNode['peers']>[number];
+
+function addGroupSeries(registry: Registry, node: DwcpNode): void {
+  const ofGroup = (name: string, help: string, value: (group: Group) => number) =>
+    gauge(registry, name, help, [], (series) => series.set(value(node.group())));
+  ofGroup('dwcp_group_has_leader', '1 while this host knows a leader.', (group) =>
+    group.leader === null ? 0 : 1,
+  );
+  ofGroup('dwcp_group_is_leader', '1 while this host leads its group.', (group) =>
+    group.leader === node.id ? 1 : 0,
+  );
+  ofGroup('dwcp_group_term', 'Term of the log.', (group) => group.term);
+  ofGroup('dwcp_group_commit_index', 'Newest committed entry.', (group) => group.commitIndex);
+  ofGroup('dwcp_group_applied_index', 'Newest entry applied here.', (group) => group.appliedIndex);
+  gauge(registry, 'dwcp_vms_owned', 'VMs of the group by owner.', ['owner'], (series) => {
+    for (const { owner } of node.owners()) series.inc({ owner });
+  });
+}
+
+type Group = ReturnType<DwcpNode['group']>;
 
 function addRunningSeries(registry: Registry, node: DwcpNode): void {
   const running = () => node.migrations().filter((each) => !FINAL_PHASES.has(each.phase));
