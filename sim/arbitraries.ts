@@ -21,6 +21,8 @@ export interface PlanShape extends Topology {
   /** Faults begin within it; all end with it. */
   readonly durationUs: number;
   readonly kinds?: readonly FaultKind[];
+  /** Groups of those kinds of which every plan holds one fault at least. */
+  readonly models?: readonly (readonly FaultKind[])[];
   /** At most this many hosts are ever hit by a crash, pause or disk fault: the same ones all the time. */
   readonly faultyHostsMax?: number;
   readonly faultsMax?: number;
@@ -94,18 +96,33 @@ function faultPlan(shape: PlanShape): fc.Arbitrary<FaultPlan> {
         latencyMaxUs: fc.integer({ min: 500, max: 20_000 }),
       }),
       buggify,
-      faults: fc
-        // Which kinds a run has at all is drawn first: runs of one kind of fault find other bugs.
-        .subarray([...kinds], { minLength: Math.min(1, kinds.length) })
-        .chain((some) => fc.array(burst(some, shape, hosts), { maxLength: faultsMax, size: 'max' }))
-        .map((bursts) =>
-          bursts
-            .flat()
-            .slice(0, faultsMax)
-            .sort((a, b) => a.atUs - b.atUs),
-        ),
+      faults: ofEveryModel(
+        fc
+          // Which kinds a run has at all is drawn first: runs of one kind of fault find other bugs.
+          .subarray([...kinds], { minLength: Math.min(1, kinds.length) })
+          .chain((some) =>
+            fc.array(burst(some, shape, hosts), { maxLength: faultsMax, size: 'max' }),
+          )
+          .map((bursts) => bursts.flat().slice(0, faultsMax)),
+        shape,
+        hosts,
+      ).map((faults) => [...faults].sort((a, b) => a.atUs - b.atUs)),
     }),
   );
+}
+
+/** Adds one fault of each model to a run of few kinds, so that no seed is without one. */
+function ofEveryModel(
+  faults: fc.Arbitrary<readonly Fault[]>,
+  shape: PlanShape,
+  hosts: readonly number[],
+): fc.Arbitrary<readonly Fault[]> {
+  const { models = [] } = shape;
+  if (models.length === 0) return faults;
+  // Between hosts: not all clients use the network.
+  const amongHosts = { ...shape, clients: 0 };
+  const others = fc.tuple(...models.map((kinds) => fault(kinds, amongHosts, hosts)));
+  return fc.tuple(faults, others).map(([drawn, required]) => [...drawn, ...required]);
 }
 
 function faultsMaxOf({ durationUs }: PlanShape): number {

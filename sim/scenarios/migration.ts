@@ -9,7 +9,7 @@ import { OneRunner } from '../checkers/one-runner.ts';
 import { lostVms, type SettledView, unsettled } from '../checkers/settled.ts';
 import type { ClientCall } from '../world/clients.ts';
 import type { LabelledStream } from '../world/decisions.ts';
-import { agentFaultKinds, type Fault } from '../world/fault-plan.ts';
+import type { Fault, FaultKind } from '../world/fault-plan.ts';
 import type { SimHost } from '../world/host.ts';
 import type { Run, Scenario } from '../world/scenario.ts';
 import type { Checker } from '../world/violation.ts';
@@ -22,6 +22,17 @@ const SLOTS: readonly {
 }[] = [
   { name: 'vm-m', kind: 'memory', pages: 64 },
   { name: 'vm-q', kind: 'qemu', pages: 64 },
+];
+const HOSTS = [3, 3, 3, 4, 5];
+/** As many for each of 3, 4 and 5 hosts. */
+const TARGETS = 60;
+const MODELS: readonly (readonly FaultKind[])[] = [
+  ['partition', 'clog', 'loss', 'slow'],
+  ['reset', 'damage'],
+  ['crash', 'pause'],
+  ['clock'],
+  ['disk-stall', 'disk-full', 'disk-fsync-error'],
+  ['guest-kill'],
 ];
 const LAUNCH_AT_US = 300_000;
 const RESTART_AFTER_US = 500_000;
@@ -170,7 +181,7 @@ class MigrationRun {
         if (migrationId === null) return done('nothing to limit');
         node.actor.tell({
           ...{ type: 'setMigrationBandwidth', migrationId },
-          ...{ bytesPerSec: 1_000_000 * (input.to + 1), done: answer },
+          ...{ bytesPerSec: 1_000_000 * (1 + (input.to % 3)), done: answer },
         });
         return;
       case 'stop':
@@ -285,7 +296,12 @@ export function migrationScenario(
       },
     },
     workload: { clients: 3, timeoutUs: 4_000_000 },
-    faults: agentFaultKinds,
+    vary: (random) => ({
+      hosts: HOSTS[random.below(HOSTS.length)] as number,
+      workload: { clients: random.between(2, 4), operations: random.between(1_000, 1_300) },
+    }),
+    faults: MODELS.flat(),
+    models: MODELS,
     faultyHostsMax: 3,
     checkers: [
       rule('one-runner', (run) => run.oneRunner.look()?.message ?? null),
@@ -324,7 +340,7 @@ function nextInput(random: LabelledStream): MigrationInput {
   return {
     op,
     slot: random.below(SLOTS.length),
-    to: random.below(3),
+    to: random.below(TARGETS),
     verify: (['after', 'strict', 'off'] as const)[random.below(3)] ?? 'off',
     maxDowntimeMs: [20, 100, 300][random.below(3)] ?? 300,
   };

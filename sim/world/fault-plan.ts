@@ -102,12 +102,6 @@ export const knownFaultKinds: readonly FaultKind[] = [
   ...(['reset', 'damage', 'slow', 'guest-kill', 'disk-misdirect'] as const),
 ];
 
-/** For scenarios with connections and guests. */
-export const agentFaultKinds: readonly FaultKind[] = [
-  ...(['crash', 'pause', 'partition', 'clog', 'loss', 'clock', 'reset', 'damage', 'slow'] as const),
-  ...(['guest-kill', 'disk-stall', 'disk-full', 'disk-fsync-error'] as const),
-];
-
 /** Nothing goes wrong: set-up, the time after healing, and what a plan is shrunk towards. */
 export const calmNetwork: NetworkPlan = {
   latencyMinUs: 500,

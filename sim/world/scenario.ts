@@ -21,6 +21,8 @@ export interface Scenario<I = unknown, O = unknown> {
   readonly vary?: (random: LabelledStream) => Variation;
   /** Which faults a drawn plan may hold. Default: all but rotting bits and failing disks. */
   readonly faults?: readonly FaultKind[];
+  /** Groups of those, such as what a network does: every drawn plan holds one of each. */
+  readonly models?: readonly (readonly FaultKind[])[];
   /** At most this many machines are down, cut off or damaged at once. Default: a minority. */
   readonly faultyHostsMax?: number;
   /** How wrong clocks may run. Default: as wrong as a quartz. */

@@ -94,6 +94,7 @@ export function configure<I, O>(
       clients: workload.clients,
       durationUs: timing.chaosUs,
       kinds: scenario.faults ?? DEFAULT_FAULTS,
+      ...(scenario.models === undefined ? {} : { models: scenario.models }),
       ...(scenario.driftMaxPpm === undefined ? {} : { driftMaxPpm: scenario.driftMaxPpm }),
       faultyHostsMax: scenario.faultyHostsMax ?? Math.max(1, Math.floor((hosts - 1) / 2)),
     });
