@@ -178,7 +178,12 @@ export class SimAgents {
   /** A VM that is new: it is registered in the log, then its process is started. */
   launch(
     host: SimHost,
-    spec: { readonly kind: GuestKind; readonly vm: string; readonly pageCount: number },
+    spec: {
+      readonly kind: GuestKind;
+      readonly vm: string;
+      readonly pageCount: number;
+      readonly epoch: number;
+    },
   ): void {
     const guests = this.guests(host);
     // An agent that ends before it noted the guest kills what it finds without a record.
@@ -187,7 +192,7 @@ export class SimAgents {
     history.lostBecause = unnoted;
     const open = (done: Completion<Guest>): void => {
       guests.afterStart(() => {
-        const process = guests.start({ ...spec, epoch: 1 });
+        const process = guests.start(spec);
         process.fill();
         process.setRunning(true);
         const guest =

@@ -53,6 +53,13 @@ export class GuestLog {
     return history;
   }
 
+  /** It is switched on anew: what it had in its memory was lost with its last copy. */
+  beginsAnew(name: string): void {
+    const history = this.vm(name);
+    history.last = null;
+    history.done = 0;
+  }
+
   started(guest: GuestInstance, counter: number, atUs: number): void {
     const history = this.vm(guest.vm);
     const { last, runner } = history;

@@ -1,5 +1,5 @@
 /** Depth `migration`: whole agents, two VMs that are moved around by operators, faults of every model. */
-import type { MigrationReceipt } from '../../src/node.ts';
+import type { ClaimReceipt, MigrationReceipt } from '../../src/node.ts';
 import type { GuestKind } from '../../src/ports/hypervisor.ts';
 import type { Outcome } from '../../src/util/errors.ts';
 import { type AgentOptions, SimAgents } from '../agents/agents.ts';
@@ -7,6 +7,7 @@ import { checkers } from '../checkers/checkers.ts';
 import { GuestWrites } from '../checkers/guest-writes.ts';
 import { OneRunner } from '../checkers/one-runner.ts';
 import { lostVms, type SettledView, unsettled } from '../checkers/settled.ts';
+import type { GuestProcess } from '../hypervisor/guest-process.ts';
 import type { ClientCall } from '../world/clients.ts';
 import type { LabelledStream } from '../world/decisions.ts';
 import type { Fault, FaultKind } from '../world/fault-plan.ts';
@@ -33,6 +34,7 @@ const MODELS: readonly (readonly FaultKind[])[] = [
   ['clock'],
   ['disk-stall', 'disk-full', 'disk-fsync-error'],
   ['guest-kill'],
+  ['power-loss'],
 ];
 const LAUNCH_AT_US = 300_000;
 const RESTART_AFTER_US = 500_000;
@@ -73,6 +75,7 @@ class MigrationRun {
     this.guestWrites = new GuestWrites(this.agents.log);
     world.faultHandlers.set('reset', (fault) => this.#reset(fault));
     world.faultHandlers.set('guest-kill', (fault) => this.#killGuest(fault));
+    world.faultHandlers.set('power-loss', (fault) => this.#losePower(fault));
   }
 
   boot(host: SimHost): void {
@@ -213,10 +216,10 @@ class MigrationRun {
     return this.agents.processesOf(vm).length === 0 && this.agents.log.vms.has(vm);
   }
 
-  #launch(slot: number, host: SimHost): void {
+  #launch(slot: number, host: SimHost, epoch: number = 1): void {
     const { kind, pages: pageCount } = SLOTS[slot] as (typeof SLOTS)[number];
     if (this.agents.node(host) === null) return;
-    this.agents.launch(host, { kind, vm: this.vms[slot] as string, pageCount });
+    this.agents.launch(host, { kind, vm: this.vms[slot] as string, pageCount, epoch });
   }
 
   #replace(slot: number, to: number): void {
@@ -226,9 +229,26 @@ class MigrationRun {
     const isTooSoon = nowUs - (this.#replacedUs[slot] ?? 0) < REPLACE_EVERY_US;
     if (isTooSoon || this.agents.node(host) === null) return;
     this.#replacedUs[slot] = nowUs;
+    if (this.#claimAndStart(slot, host)) return;
     this.vms[slot] = `${name}.${this.#generation}`;
     this.#generation += 1;
     this.#launch(slot, host);
+  }
+
+  /** Its machine lost it: an operator takes the VM for another one and starts it there from nothing. */
+  #claimAndStart(slot: number, host: SimHost): boolean {
+    const vm = this.vms[slot] as string;
+    const node = this.agents.node(host);
+    const owner = node?.ownership.get(vm)?.owner ?? null;
+    if (node === null || owner === null || owner === host.name) return false;
+    const done = (outcome: Outcome<ClaimReceipt>): void => {
+      if (!outcome.ok || outcome.value.resumed || !this.#isGone(vm)) return;
+      this.#world.sometimes('a VM was started again by another owner');
+      this.agents.log.beginsAnew(vm);
+      this.#launch(slot, host, outcome.value.epoch);
+    };
+    node.actor.tell({ type: 'claim', guestName: vm, operator: 'ada', done });
+    return true;
   }
 
   #end(vm: string, why: string): void {
@@ -258,12 +278,24 @@ class MigrationRun {
     if (alive.length === 0) return false;
     const process = alive[host.random('guest-kill').below(alive.length)];
     if (process === undefined) return false;
+    this.#kill(process);
+    return true;
+  }
+
+  #losePower(fault: Fault): boolean {
+    if (fault.kind !== 'power-loss') return false;
+    for (const process of this.agents.guests(this.#world.hostAt(fault.host)).processes.values()) {
+      if (process.isAlive) this.#kill(process);
+    }
+    return true;
+  }
+
+  #kill(process: GuestProcess): void {
     const history = this.agents.log.vm(process.vm);
     if (process.instance >= (history.last?.instance ?? 0)) {
-      history.lostBecause = `a fault killed its process on ${host.name}`;
+      history.lostBecause = `a fault killed its process on ${process.host}`;
     }
     process.kill();
-    return true;
   }
 }
 
@@ -321,6 +353,7 @@ export function migrationScenario(
       ...['a migration committed', 'a migration was cancelled', 'memory was compared'],
       ...['the log aborted a migration', 'an agent restarted with a fence'],
       ...['an agent restarted with an arrival', 'a QEMU resumed its guest by itself'],
+      'a VM was started again by another owner',
     ],
   };
 }

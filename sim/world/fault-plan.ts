@@ -80,6 +80,8 @@ export type Fault = FaultSpan &
       }
     /** What the scenario says of it: the end of a process other than the agent. */
     | { readonly kind: 'guest-kill'; readonly host: number }
+    /** A whole machine at once, and silently: what runs beside the agent ends with it. */
+    | { readonly kind: 'power-loss'; readonly host: number }
     | { readonly kind: 'disk-stall'; readonly host: number }
     | { readonly kind: 'disk-full'; readonly host: number }
     | { readonly kind: 'disk-fsync-error'; readonly host: number }

@@ -86,6 +86,8 @@ export class Faults {
         return this.#ofScenario(fault);
       case 'guest-kill':
         return this.#ofScenario(fault);
+      case 'power-loss':
+        return this.#losePower(fault, fault.host % this.#world.hosts.length);
       case 'damage':
         return network.addDamage(fault.from, fault.to, fault.permyriad);
       case 'slow':
@@ -103,6 +105,18 @@ export class Faults {
   /** What only the scenario's own models know how to break. */
   #ofScenario(fault: Fault): (() => void) | null {
     return this.#world.faultHandlers.get(fault.kind)?.(fault) === true ? () => {} : null;
+  }
+
+  /** Nobody is told: not even what a kernel says for a process that ended gets out. */
+  #losePower(fault: Fault, index: number): (() => void) | null {
+    const { network } = this.#world;
+    network.cut([index], false, 1);
+    const restart = this.#crash(this.#world.hostAt(index));
+    this.#ofScenario(fault);
+    return () => {
+      network.cut([index], false, -1);
+      restart?.();
+    };
   }
 
   #crash(host: SimHost): (() => void) | null {
