@@ -101,7 +101,7 @@ export const faultKinds: readonly FaultKind[] = [
 /** Whatever a plan may name. */
 export const knownFaultKinds: readonly FaultKind[] = [
   ...faultKinds,
-  ...(['reset', 'damage', 'slow', 'guest-kill', 'disk-misdirect'] as const),
+  ...(['reset', 'damage', 'slow', 'guest-kill', 'power-loss', 'disk-misdirect'] as const),
 ];
 
 /** Nothing goes wrong: set-up, the time after healing, and what a plan is shrunk towards. */
