@@ -3,7 +3,10 @@ import type { Clock, Timer } from '../ports/clock.ts';
 /** `setTimeout` fires at once for anything longer. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
-/** The kernel's monotonic and wall clocks. */
+/**
+ * The kernel's CLOCK_MONOTONIC, which stands still while the host is suspended, and its wall clock. A lease
+ * read is therefore not for hosts that sleep; who may run a VM is never read, only applied.
+ */
 export function systemClock(): Clock {
   const originNs = process.hrtime.bigint();
   const nowUs = (): number => Number((process.hrtime.bigint() - originNs) / 1000n);
