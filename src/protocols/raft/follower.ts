@@ -75,8 +75,18 @@ export function heartbeat(state: ReplicaState, message: Heartbeat): void {
   hearLeader(state, message.from);
   const { from: to, round } = message;
   state.send({ type: 'heartbeatReply', from: state.id, to, term: state.term, round }, 'term');
+  noticeLoss(state, message.commit);
   if (state.lostEnd !== null) reportDamage(state, message, state.lostEnd.index);
   commitTo(state, Math.min(message.commit, state.log.lastIndex));
+}
+
+/**
+ * A heartbeat's commit never lies above what we acknowledged. A log that ends before it lost its end
+ * without a trace (a lost write, an old copy of the directory), and is damaged like any other.
+ */
+function noticeLoss(state: ReplicaState, commit: LogIndex): void {
+  if (state.lostEnd !== null || commit <= state.log.lastIndex) return;
+  state.lostEnd = { index: commit, term: state.term };
 }
 
 /** Above what is committed a damaged log may hold what an acknowledged write, now lost, replaced. */

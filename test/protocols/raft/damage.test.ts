@@ -136,6 +136,36 @@ test('a whole log that a damaged voter and itself would elect still asks all', (
   );
 });
 
+test('a log shorter than what its leader heard acknowledged lost its end: it says so and is brought up', () => {
+  const raft = alone({ ...damaged, damagedIndex: null });
+  const message = { from: 2, to: 1, term: 2, round: 1 } as const;
+  const nowUs = 1_000_000;
+  const effects = raft.step({
+    type: 'message',
+    message: { type: 'heartbeat', ...message, commit: 5 },
+    nowUs,
+  });
+  const [reply] = sent(effects, 'appendReply');
+  assert.equal(reply?.refused?.damaged, true);
+  assert.equal(reply.refused.hintIndex, 0, 'nothing above what is committed is certain');
+  const entries = [2, 3, 4, 5].map((index) => ({ kind: 'noop', index, term: 2 }) as const);
+  raft.step({
+    type: 'message',
+    message: {
+      type: 'appendRequest',
+      ...message,
+      ...{ previousIndex: 1, previousTerm: 1, entries, commit: 5 },
+    },
+    nowUs,
+  });
+  const again = raft.step({
+    type: 'message',
+    message: { type: 'heartbeat', ...message, commit: 5 },
+    nowUs,
+  });
+  assert.deepEqual(sent(again, 'appendReply'), [], 'it is whole again');
+});
+
 test('a group of three that all came back with a torn end goes on', () => {
   const { network, leader } = withLeader();
   for (let count = 0; count < 4; count += 1) network.propose(leader.id, Uint8Array.of(count));
