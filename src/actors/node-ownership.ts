@@ -20,6 +20,8 @@ import { unloggedKey } from './node-upgrade.ts';
 
 /** The log refused to take it, which only a full one does. */
 const AGAIN_US = 1_000_000;
+/** Above it no move begins: each one that is given up without a majority leaves an abort behind. */
+const INSISTED_MAX = 256;
 
 export class NodeOwnership {
   readonly #options: NodeActorOptions;
@@ -27,6 +29,8 @@ export class NodeOwnership {
   readonly #sessions: SessionTable;
   /** Commands that must come to be applied, however long it takes; one of a kind for each VM. */
   readonly #insisted = new Map<string, OwnershipCommand>();
+  /** Those of them that the log has not answered yet. */
+  readonly #proposed = new Set<string>();
   /** Guests whose owner was asked for and not yet answered. */
   readonly #asked = new Set<Guest>();
   /** Guests that are older than the log and not in it yet. */
@@ -52,6 +56,15 @@ export class NodeOwnership {
     });
   }
 
+  /** Null when a move may leave an abort behind. */
+  refusalToMove(): DwcpError | null {
+    if (this.#insisted.size < INSISTED_MAX) return null;
+    const what = `${this.#insisted.size} aborts wait for a majority of the group`;
+    return new DwcpError('ERR_DWCP_NO_QUORUM', what, {
+      hint: 'Bring back enough of the hosts in group.voters; what runs here goes on meanwhile.',
+    });
+  }
+
   insist(command: OwnershipCommand, context: NodeContext): void {
     if (command.type === 'begin') return;
     const subject = command.type === 'abort' ? command.migrationId : command.vm;
@@ -62,6 +75,7 @@ export class NodeOwnership {
   }
 
   insisted({ key, outcome }: Insisted, context: NodeContext): void {
+    this.#proposed.delete(key);
     // A guest that ended in a migration is unregistered behind the abort.
     const isEarly = outcome.ok && !outcome.value.ok && outcome.value.code === 'migrationPrepared';
     if (outcome.ok && !isEarly) return void this.#insisted.delete(key);
@@ -70,7 +84,9 @@ export class NodeOwnership {
 
   /** Proposed twice, a command changes nothing more. */
   insistAgain(context: NodeContext): void {
-    for (const [key, command] of this.#insisted) this.#propose(key, command, context);
+    for (const [key, command] of this.#insisted) {
+      if (!this.#proposed.has(key)) this.#propose(key, command, context);
+    }
   }
 
   heard({ vm, now }: OwnershipNews, context: NodeContext): void {
@@ -146,6 +162,7 @@ export class NodeOwnership {
   }
 
   #propose(key: string, command: OwnershipCommand, context: NodeContext): void {
+    this.#proposed.add(key);
     const done = context.completion<OwnershipAnswer>((outcome) => ({
       type: 'insisted',
       key,

@@ -16,7 +16,7 @@ import { LinkGovernor } from './node-governor.ts';
 import { GuestTable } from './node-guests.ts';
 import { NodeInbox } from './node-inbox.ts';
 import { LinkTable } from './node-links.ts';
-import type { NodeContext, NodeMessage } from './node-messages.ts';
+import type { MigrateCommand, NodeContext, NodeMessage } from './node-messages.ts';
 import { DEFAULT_MAX_DOWNTIME_MS, Operations } from './node-operations.ts';
 import { type NodeActorOptions, reportFault } from './node-options.ts';
 import { NodeOwnership } from './node-ownership.ts';
@@ -115,7 +115,7 @@ export class NodeState {
       case 'adopt':
         return this.#adopt(message, context);
       case 'migrate':
-        return this.#operations.migrate(message, context);
+        return this.#migrate(message, context);
       case 'cancel':
         return this.#operations.cancel(message.migrationId, message.done, context);
       case 'claim':
@@ -158,6 +158,12 @@ export class NodeState {
     if (!this.#sessions.isReceiving(name)) return this.#guests.adopt(guest, epoch, done, context);
     const error = new DwcpError('ERR_DWCP_GUEST_STATE', `"${name}" is on its way to this host`);
     context.effect(() => done(failed(error)));
+  }
+
+  #migrate(command: MigrateCommand, context: NodeContext): void {
+    const refusal = this.#ownership.refusalToMove();
+    if (refusal === null) return this.#operations.migrate(command, context);
+    context.effect(() => command.done(failed(refusal)));
   }
 
   #sourceFinished(report: NodeMessage & { type: 'sourceFinished' }, context: NodeContext): void {

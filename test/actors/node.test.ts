@@ -239,6 +239,26 @@ describe('two nodes', () => {
     await stop(a, b);
   });
 
+  it('begin no move while too many given up ones wait for a majority', async () => {
+    const log = newLog();
+    const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
+    connect(a, b);
+    await launch(a, log);
+    log.hasQuorum = false;
+    for (let at = 0; at < 256; at += 1) {
+      const move = { vm: 'vm', epoch: 1, migrationId: `old${at}`, host: 'a' } as const;
+      a.actor.tell({ type: 'insist', command: { type: 'abort', ...move, reason: 'given up' } });
+    }
+    await assert.rejects(migrate(a, { to: 'b' }), {
+      code: 'ERR_DWCP_NO_QUORUM',
+      message: '256 aborts wait for a majority of the group',
+    });
+    log.hasQuorum = true;
+    await until(() => log.portOf('a').group().appliedIndex > 256, 'all of them are applied');
+    await migrate(a, { to: 'b' }, 'm2');
+    await stop(a, b);
+  });
+
   it('refuse to move what the log does not give them', async () => {
     const log = newLog();
     const [a, b] = [await startTestNode('a', log), await startTestNode('b', log)];
