@@ -4,8 +4,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -15,6 +13,7 @@ import { AdminClient } from '../../agent/admin-client.ts';
 import { type Authority, createAuthority, issueNode } from '../../identity/authority.ts';
 import { saveNode } from '../../identity/files.ts';
 import { DwcpError } from '../../util/errors.ts';
+import { freePorts } from './free-ports.ts';
 
 const BIN = fileURLToPath(new URL('../../../../bin/dwcp.js', import.meta.url));
 const READY_WITHIN_MS = 30_000;
@@ -251,20 +250,4 @@ function killLeftovers(directory: string): void {
       // It ended meanwhile, or is not ours to look at.
     }
   }
-}
-
-async function freePorts(count: number): Promise<readonly number[]> {
-  // All held at once, so that no two are the same.
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve, reject) => {
-          server.once('error', reject);
-          server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
