@@ -1,5 +1,5 @@
 /** A client of an etcd member, or of one of ours, over one gRPC connection. */
-import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import {
   decodeRangeAnswer,
   decodeStatus,
@@ -68,6 +68,8 @@ export class KvClient {
       (bytes: Buffer) => bytes,
       (bytes: Buffer) => bytes,
       request,
+      // A member that has just been started may not listen yet.
+      new Metadata({ waitForReady: true }),
       { deadline: Date.now() + ANSWER_WITHIN_MS },
       (error: ServiceError | null, bytes?: Buffer) => done(error, bytes ?? null),
     );

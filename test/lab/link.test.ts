@@ -6,6 +6,7 @@ import { type WanDirectionStats, withWan } from '../../bench/lab/wan.ts';
 
 const needsRoot = process.getuid?.() === 0 ? false : 'network namespaces need root';
 const EFFORT = { pings: 40, rateSeconds: 2, lossSeconds: 2 };
+const BRIEFLY = { pings: 20, rateSeconds: 1, lossSeconds: 1 };
 
 /** Drops that no shape asked for. */
 function faults({ overruns, refused, deviceDrops }: WanDirectionStats): number {
@@ -16,7 +17,11 @@ describe('a link of the lab', { skip: needsRoot }, () => {
   for (const profile of Object.keys(PROFILES) as WanProfile[]) {
     it(`is what the profile ${profile} says, by ping and iperf3`, { timeout: 60_000 }, async () => {
       await withWan({ profile }, async (wan) => {
-        const measured = await measureLink(wan, EFFORT);
+        let measured = await measureLink(wan, EFFORT);
+        // A busy machine makes a measurement worse, not a link better.
+        for (let tries = 1; tries < 3 && lies(wan.shape, measured).length > 0; tries += 1) {
+          measured = await measureLink(wan, EFFORT);
+        }
         const { ab, ba } = await wan.stats();
         assert.deepEqual(lies(wan.shape, measured), [], JSON.stringify({ measured, ab }));
         assert.equal(faults(ab) + faults(ba), 0);
@@ -38,7 +43,11 @@ describe('a link of the lab', { skip: needsRoot }, () => {
     it(`is caught when it is ${what}`, { timeout: 60_000 }, async () => {
       await withWan({ profile: honest }, async (wan) => {
         await wan.set(lie);
-        const measured = await measureLink(wan, { pings: 20, rateSeconds: 1, lossSeconds: 1 });
+        // On a busy machine a fast link may look honest now and then, never again and again.
+        let measured = await measureLink(wan, BRIEFLY);
+        for (let tries = 1; tries < 3 && !found.test(lies(honest, measured).join()); tries += 1) {
+          measured = await measureLink(wan, BRIEFLY);
+        }
         assert.match(lies(honest, measured).join(), found, JSON.stringify(measured));
       });
     });
