@@ -53,6 +53,8 @@ interface Question {
 class ClusterRun {
   readonly group: SimGroup;
   readonly #world: World;
+  /** Questions that reached their host, so that the network's second copy is not asked again. */
+  readonly #heard = new Set<string>();
   #answeredBefore: number | null = null;
 
   constructor(world: World, options: Partial<GroupOptions>) {
@@ -66,6 +68,10 @@ class ClusterRun {
 
   #serve(host: SimHost, member: Member): void {
     host.on<Question>('owner', ({ from, input }) => {
+      // Whoever embeds the runtime calls it once: a command that is repeated unasked has two effects, and
+      // no order of single operations explains its answer.
+      if (this.#heard.has(from)) return;
+      this.#heard.add(from);
       if (input.op === 'read') return this.#read(host, member, input.vm, from);
       member.ownership.propose(input.command, PATIENCE_MS, (outcome) => {
         if (outcome.ok) host.send(from, outputOf(outcome.value));
