@@ -38,6 +38,7 @@
       ],
       'dependencies': ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
       'defines': ['NAPI_VERSION=8'],
+      'libraries': ['-llz4', '-lzstd'],
       'ldflags': ['-pthread'],
     },
     {

@@ -19,7 +19,14 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stamps = join(root, 'build', 'stamps');
 
-const BUILD_TOOLS = [{ name: 'g++' }, { name: 'make' }, { name: 'python3' }];
+const header = (name) => `echo '#include <${name}>' | g++ -E -x c++ - > /dev/null`;
+const BUILD_TOOLS = [
+  { name: 'g++' },
+  { name: 'make' },
+  { name: 'python3' },
+  { name: 'liblz4-dev', present: header('lz4.h') },
+  { name: 'libzstd-dev', present: header('zdict.h') },
+];
 /** `patch` plants faults, clang fuzzes, iperf3 is a peer of the transport bench, `ip` shapes a link, `ping` measures it. */
 const TEST_TOOLS = [
   { name: 'iperf3' },

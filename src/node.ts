@@ -9,7 +9,7 @@ import type {
   WorkloadReport,
 } from './ports/hypervisor.ts';
 import type { GroupView } from './ports/ownership.ts';
-import type { CongestionControl, HostPort } from './ports/transport.ts';
+import type { CongestionControl, HostPort, PageClasses } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
 export type { GuestHandle, QemuBinary } from './ports/hypervisor.ts';
@@ -144,7 +144,7 @@ export type MigrationPhase =
   | 'cancelled'
   | 'outcomeUnknown';
 
-export interface MigrationReceipt {
+export interface MigrationReceipt extends PageClasses {
   readonly migrationId: string;
   readonly guest: string;
   readonly from: string;
@@ -154,8 +154,6 @@ export interface MigrationReceipt {
   readonly stoppedMs: number;
   readonly wireBytes: number;
   readonly rawBytes: number;
-  readonly zeroPages: number;
-  readonly rawPages: number;
   readonly comparedPages: number;
   readonly differentPages: number;
   /** Null when verification was off. */

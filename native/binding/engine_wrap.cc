@@ -97,6 +97,7 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::CloseStream>("closeStream"),
                       InstanceMethod<&EngineWrap::OpenLink>("openLink"),
                       InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
+                      InstanceMethod<&EngineWrap::SetCodecPolicy>("setCodecPolicy"),
                       InstanceMethod<&EngineWrap::LinkCounters>("linkCounters"),
                       InstanceMethod<&EngineWrap::LinkLanes>("linkLanes"),
                       InstanceMethod<&EngineWrap::CloseLink>("closeLink"),
@@ -219,6 +220,19 @@ void EngineWrap::SetMaxBandwidth(const Napi::CallbackInfo& info) {
   if (Link* link = engine_->link(Int(info, 0))) link->SetMaxBandwidth(Wide(info, 1));
 }
 
+void EngineWrap::SetCodecPolicy(const Napi::CallbackInfo& info) {
+  CodecPolicy policy;
+  const std::string kind = info[1].As<Napi::String>();
+  policy.kind = kind == "adaptive" ? CodecPolicy::Kind::kAdaptive
+                : kind == "fixed"  ? CodecPolicy::Kind::kFixed
+                                   : CodecPolicy::Kind::kRaw;
+  const std::string codec = info[2].As<Napi::String>();
+  policy.fixed = {codec == "lz4" ? Codec::kLz4 : Codec::kZstd, Int(info, 3)};
+  policy.baseline_bytes = Wide(info, 4);
+  Engine::Guard guard(engine_.get());
+  if (Link* link = engine_->link(Int(info, 0))) link->SetCodecPolicy(policy);
+}
+
 Napi::Value EngineWrap::LinkCounters(const Napi::CallbackInfo& info) {
   Engine::Guard guard(engine_.get());
   Link* link = engine_->link(Int(info, 0));
@@ -332,11 +346,15 @@ Napi::Value EngineWrap::SendCounters(const Napi::CallbackInfo& info) {
   const struct SendCounters counters = sender->counters();
   Napi::Object out = Napi::Object::New(info.Env());
   Set(out, "zeroPages", counters.zero_pages);
+  Set(out, "duplicatePages", counters.duplicate_pages);
+  Set(out, "deltaPages", counters.delta_pages);
+  Set(out, "compressedPages", counters.compressed_pages);
   Set(out, "rawPages", counters.raw_pages);
   Set(out, "rawBytes", counters.raw_bytes);
   Set(out, "wireBytes", counters.wire_bytes);
   Set(out, "ackedBytes", counters.acked_bytes);
   Set(out, "pendingPages", counters.pending_pages);
+  Set(out, "baselineBytes", counters.baseline_bytes);
   Set(out, "localBytes", counters.local_bytes);
   return out;
 }

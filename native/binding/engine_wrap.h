@@ -25,6 +25,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   void CloseStream(const Napi::CallbackInfo& info);
   Napi::Value OpenLink(const Napi::CallbackInfo& info);
   void SetMaxBandwidth(const Napi::CallbackInfo& info);
+  void SetCodecPolicy(const Napi::CallbackInfo& info);
   Napi::Value LinkCounters(const Napi::CallbackInfo& info);
   Napi::Value LinkLanes(const Napi::CallbackInfo& info);
   void CloseLink(const Napi::CallbackInfo& info);

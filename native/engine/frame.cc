@@ -138,6 +138,7 @@ FrameError CheckMap(const FrameHeader& h, const MapEntry* map, uint64_t page_cou
   uint64_t next_page = 0;
   uint64_t pages = 0;
   for (uint32_t i = 0; i < h.map_entries; i++) {
+    if (map[i].kind() != EntryKind::kWhole && !map[i].zero()) return FrameError::kMap;
     const uint64_t count = map[i].count();
     if (count == 0 || map[i].first_page < next_page) return FrameError::kMap;
     next_page = map[i].first_page + count;

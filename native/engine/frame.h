@@ -47,13 +47,29 @@ struct FrameHeader {
 };
 
 constexpr uint32_t kEndOfBytes = 1;
+// Bits 4-7 of a page chunk's flags: the codec of its whole payload.
+constexpr uint32_t kCodecShift = 4;
+constexpr uint32_t kCodecMask = 0xfu << kCodecShift;
+// Bit 8: the body is sealed.
+constexpr uint32_t kSealed = 1u << 8;
 
-// A run of pages. Non-zero runs own count * 4096 payload bytes, in map order.
+enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2, kZstdDictionary = 3 };
+
+// What the payload holds of each page of a run, in map order, before the codec.
+enum class EntryKind : uint8_t {
+  kWhole = 0,  // 4096 bytes
+  kKnown = 1,  // 32 bytes: the strong hash of a content that the receiver has
+  kDelta = 2,  // base digest, result digest, u16 length, that many bytes
+  kZero = 8,   // nothing
+};
+
+// A run of pages of one kind.
 struct MapEntry {
   uint32_t first_page;
-  uint32_t count_and_zero;  // bit 31: zeros, no payload
-  uint32_t count() const { return count_and_zero & 0x7fffffffu; }
-  bool zero() const { return (count_and_zero >> 31) != 0; }
+  uint32_t count_and_zero;  // bits 28-31: the kind
+  uint32_t count() const { return count_and_zero & 0x0fffffffu; }
+  EntryKind kind() const { return static_cast<EntryKind>(count_and_zero >> 28); }
+  bool zero() const { return kind() == EntryKind::kZero; }
 };
 
 enum class FrameError { kNone, kMagic, kVersion, kCheck, kType, kLength, kName, kMap };

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "codec/policy.h"
 #include "engine/pacing.h"
 #include "engine/staging.h"
 #include "engine/staging_target.h"
@@ -45,6 +46,9 @@ class Link {
   void Attach(Stream* stream);
   void StreamGone(Stream* stream);
   void SetMaxBandwidth(uint64_t bytes_per_sec);
+  // From the next chunk that is built on.
+  void SetCodecPolicy(const CodecPolicy& policy) { codec_policy_ = policy; }
+  const CodecPolicy& codec_policy() const { return codec_policy_; }
   // The next chunk for this stream, re-injections first, transfers in turn; null when none may go.
   Buffer* Pull(Stream* stream);
   // 0, or microseconds until the bucket lets the next chunk go; kicks when it just did.
@@ -83,6 +87,7 @@ class Link {
   uint64_t acked_bytes_ = 0;
   size_t measured_turn_ = 0;
   PacingBucket bucket_;
+  CodecPolicy codec_policy_;
   bool MayPull();
   bool throttled_ = false;
   uint64_t generation_ = 0;

@@ -25,8 +25,9 @@ struct TransferName {
 };
 
 struct SendCounters {
-  uint64_t zero_pages = 0, raw_pages = 0, raw_bytes = 0, wire_bytes = 0, acked_bytes = 0;
-  uint64_t pending_pages = 0, local_bytes = 0;
+  uint64_t zero_pages = 0, duplicate_pages = 0, delta_pages = 0, compressed_pages = 0;
+  uint64_t raw_pages = 0, raw_bytes = 0, wire_bytes = 0, acked_bytes = 0;
+  uint64_t pending_pages = 0, local_bytes = 0, baseline_bytes = 0;
 };
 
 struct ReceiveCounters {

@@ -245,7 +245,8 @@ class Outgoing implements OutgoingMigration {
     const { wireBytes, ackedBytes } = this.#sender.counters();
     const { sentPages, remainingPages } = this.#guest.process;
     return {
-      ...{ zeroPages: 0, rawPages: sentPages, rawBytes: sentPages * PAGE_BYTES },
+      ...{ zeroPages: 0, duplicatePages: 0, deltaPages: 0, compressedPages: 0 },
+      ...{ rawPages: sentPages, rawBytes: sentPages * PAGE_BYTES },
       ...{ wireBytes, ackedBytes, dirtyBytesPerSec: 0 },
       remainingBytes: remainingPages * PAGE_BYTES,
     };

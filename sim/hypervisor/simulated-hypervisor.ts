@@ -130,7 +130,7 @@ export class SimulatedHypervisor implements Hypervisor {
     return {
       round: (done) => this.#answer(done, report),
       progress: () => ({
-        zeroPages: 0,
+        ...{ zeroPages: 0, duplicatePages: 0, deltaPages: 0, compressedPages: 0 },
         rawPages: pages,
         rawBytes: copy.description.memoryBytes,
         wireBytes: copy.description.memoryBytes,

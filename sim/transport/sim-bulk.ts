@@ -247,6 +247,8 @@ class SimBulkLink implements BulkLink {
     for (const stream of this.streams) stream.ackedBytes += Math.round(share * seconds);
   }
 
+  setCodecPolicy(): void {}
+
   setMaxBandwidth(bytesPerSec: number): void {
     this.maxBytesPerSec = bytesPerSec;
   }

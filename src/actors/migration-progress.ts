@@ -6,6 +6,9 @@ import type { DwcpError } from '../util/errors.ts';
 
 export const NO_TRANSFER: TransferProgress = {
   zeroPages: 0,
+  duplicatePages: 0,
+  deltaPages: 0,
+  compressedPages: 0,
   rawPages: 0,
   rawBytes: 0,
   wireBytes: 0,

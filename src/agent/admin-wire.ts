@@ -10,6 +10,7 @@ import type {
   Problem,
   VmOwner,
 } from '../node.ts';
+import type { PageClasses } from '../ports/transport.ts';
 
 /** What `Status` answers. */
 export interface AgentStatus {
@@ -121,6 +122,18 @@ export function progressToWire(progress: MigrationProgress): dwcp.AdminProgress.
   return { ...rest, eta: etaMs && { lowMs: etaMs.low, highMs: etaMs.high } };
 }
 
+function classesFromWire(
+  wire: dwcp.AdminProgress.$Properties | dwcp.AdminReceipt.$Properties,
+): PageClasses {
+  return {
+    zeroPages: wire.zeroPages ?? 0,
+    duplicatePages: wire.duplicatePages ?? 0,
+    deltaPages: wire.deltaPages ?? 0,
+    compressedPages: wire.compressedPages ?? 0,
+    rawPages: wire.rawPages ?? 0,
+  };
+}
+
 export function progressFromWire(wire: dwcp.AdminProgress.$Properties): MigrationProgress {
   const eta = wire.eta ?? null;
   return {
@@ -128,8 +141,7 @@ export function progressFromWire(wire: dwcp.AdminProgress.$Properties): Migratio
     phase: (wire.phase ?? 'preflight') as MigrationProgress['phase'],
     round: wire.round ?? 0,
     totalBytes: wire.totalBytes ?? 0,
-    zeroPages: wire.zeroPages ?? 0,
-    rawPages: wire.rawPages ?? 0,
+    ...classesFromWire(wire),
     rawBytes: wire.rawBytes ?? 0,
     wireBytes: wire.wireBytes ?? 0,
     ackedBytes: wire.ackedBytes ?? 0,
@@ -153,8 +165,7 @@ export function receiptFromWire(wire: dwcp.AdminReceipt.$Properties): MigrationR
     stoppedMs: wire.stoppedMs ?? 0,
     wireBytes: wire.wireBytes ?? 0,
     rawBytes: wire.rawBytes ?? 0,
-    zeroPages: wire.zeroPages ?? 0,
-    rawPages: wire.rawPages ?? 0,
+    ...classesFromWire(wire),
     comparedPages: wire.comparedPages ?? 0,
     differentPages: wire.differentPages ?? 0,
     verified: wire.verified ?? null,

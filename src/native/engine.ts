@@ -51,6 +51,13 @@ export interface NativeEngine {
   closeStream(stream: number): void;
   openLink(windowBytes: number, chunkBytes: number): number;
   setMaxBandwidth(link: number, bytesPerSec: number): void;
+  setCodecPolicy(
+    link: number,
+    kind: string,
+    codec: string,
+    level: number,
+    baselineBytes: number,
+  ): void;
   linkCounters(link: number): BulkLinkCounters | null;
   linkLanes(link: number): BulkLinkLanes | null;
   closeLink(link: number): void;

@@ -9,7 +9,7 @@
  *                                    \-> discard
  */
 import type { Completion, DwcpError } from '../util/errors.ts';
-import type { BulkLink, TransferName } from './transport.ts';
+import type { BulkLink, PageClasses, TransferName } from './transport.ts';
 
 export interface Hypervisor {
   readonly kind: GuestKind;
@@ -146,9 +146,7 @@ export interface RoundReport {
   readonly stopped: boolean;
 }
 
-export interface TransferProgress {
-  readonly zeroPages: number;
-  readonly rawPages: number;
+export interface TransferProgress extends PageClasses {
   readonly rawBytes: number;
   readonly wireBytes: number;
   readonly ackedBytes: number;

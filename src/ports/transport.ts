@@ -141,6 +141,8 @@ export interface BulkLink {
   readonly peer: string;
   /** One token bucket for all that this link sends; 0 is unlimited. Takes effect at once. */
   setMaxBandwidth(bytesPerSec: number): void;
+  /** How pages are encoded from the next chunk on; what was built already goes as it is. `raw` at first. */
+  setCodecPolicy(policy: CodecPolicy): void;
   counters(): BulkLinkCounters;
   lanes(): BulkLinkLanes;
   sendPages(options: PageSendOptions, listener: (event: SendEvent) => void): PageSender;
@@ -153,6 +155,20 @@ export interface BulkLink {
   /** Detaches the streams and fails every open transfer. Idempotent. */
   close(): void;
 }
+
+/**
+ * `raw`: pages as they are, zero pages by name, at the least cost per byte. `fixed`: this codec and level, no
+ * deltas. `adaptive`: chosen chunk by chunk, from what encoding costs and gains and from what the wire lets
+ * through; pages that changed little go as deltas against what the peer acknowledged.
+ */
+export type CodecPolicy =
+  | { readonly kind: 'raw' }
+  | { readonly kind: 'fixed'; readonly codec: 'lz4' | 'zstd'; readonly level: number }
+  | {
+      readonly kind: 'adaptive';
+      /** Memory for what each transfer sent last, which deltas are made against; 256 MiB by default, 0: no deltas. */
+      readonly baselineBytes?: number;
+    };
 
 export interface BulkLinkCounters {
   readonly streams: number;
@@ -203,14 +219,29 @@ export interface PageSender {
   close(): void;
 }
 
-export interface PageSendCounters {
+/** Each page that was sent, by the way it took; a page that was sent again counts again. */
+export interface PageClasses {
+  /** By name only. */
   readonly zeroPages: number;
+  /** By the hash of a content that the receiver has. */
+  readonly duplicatePages: number;
+  /** As what changed since the version that the receiver acknowledged. */
+  readonly deltaPages: number;
+  /** Whole, in a chunk that a codec made smaller. */
+  readonly compressedPages: number;
+  /** Whole, as they are. */
   readonly rawPages: number;
+}
+
+export interface PageSendCounters extends PageClasses {
+  /** Of all but the zero pages, before any encoding. */
   readonly rawBytes: number;
   readonly wireBytes: number;
   /** Page bytes the receiver acknowledged, zero pages included. */
   readonly ackedBytes: number;
   readonly pendingPages: number;
+  /** Memory that holds what deltas are made against. */
+  readonly baselineBytes: number;
 }
 
 export type SendEvent =

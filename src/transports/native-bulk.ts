@@ -21,6 +21,7 @@ import type {
   ByteSendEvent,
   ByteSender,
   ByteSendOptions,
+  CodecPolicy,
   CongestionControl,
   HostPort,
   PageReceiveCounters,
@@ -39,6 +40,9 @@ import { DwcpError, type ErrorCode, failed, type Outcome, succeeded } from '../u
 
 const JOIN_BYTES_MAX = 256;
 const CHUNK_BYTES_MIN = 4096;
+/** zstd's own. */
+const LEVEL_MAX = 22;
+const BASELINE_BYTES = 256 * 2 ** 20;
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 
 const IO_THREADS_MAX = 64;
@@ -262,6 +266,15 @@ class NativeBulkLink implements BulkLink {
     this.#engine.setMaxBandwidth(this.id, bytesPerSec);
   }
 
+  setCodecPolicy(policy: CodecPolicy): void {
+    const { kind } = policy;
+    const { codec, level } = kind === 'fixed' ? policy : { codec: '', level: 0 };
+    const baselineBytes = kind === 'adaptive' ? (policy.baselineBytes ?? BASELINE_BYTES) : 0;
+    assert(Number.isInteger(level) && level >= 0 && level <= LEVEL_MAX, `no level ${level}`);
+    assertSafeInteger(baselineBytes, 'baselineBytes');
+    this.#engine.setCodecPolicy(this.id, kind, codec, level, baselineBytes);
+  }
+
   counters(): BulkLinkCounters {
     this.#last = this.#engine.linkCounters(this.id) ?? { ...this.#last, streams: 0 };
     return this.#last;
@@ -278,8 +291,8 @@ class NativeBulkLink implements BulkLink {
     const counters = (): PageSendCounters => {
       const now = this.#engine.sendCounters(handle);
       if (now !== null) {
-        const { zeroPages, rawPages, rawBytes, wireBytes, ackedBytes, pendingPages } = now;
-        last = { zeroPages, rawPages, rawBytes, wireBytes, ackedBytes, pendingPages };
+        const { localBytes: _, ...pages } = now;
+        last = pages;
       }
       return last;
     };
@@ -430,11 +443,15 @@ const NO_COUNTERS: BulkLinkCounters = {
 
 const NO_SEND_COUNTERS: PageSendCounters = {
   zeroPages: 0,
+  duplicatePages: 0,
+  deltaPages: 0,
+  compressedPages: 0,
   rawPages: 0,
   rawBytes: 0,
   wireBytes: 0,
   ackedBytes: 0,
   pendingPages: 0,
+  baselineBytes: 0,
 };
 
 const NO_BYTE_COUNTERS: ByteCounters = { localBytes: 0, ackedBytes: 0, wireBytes: 0 };

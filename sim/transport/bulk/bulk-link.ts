@@ -101,6 +101,9 @@ export class SimBulkLink implements BulkLink {
     this.kick();
   }
 
+  /** Bytes travel as they are here, under any policy. */
+  setCodecPolicy(): void {}
+
   counters(): BulkLinkCounters {
     const stagingBytes = this.#senders.reduce((sum, sender) => sum + sender.stagedBytes, 0);
     return { ...this.#counts, streams: this.#streams.length, stagingBytes };

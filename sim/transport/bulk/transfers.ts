@@ -207,6 +207,8 @@ export class PageSending extends Sending implements PageSender {
   counters(): PageSendCounters {
     return {
       ...{ zeroPages: this.#zeroPages, rawPages: this.#rawPages },
+      // No codec is simulated: what it makes of a chunk is no rule.
+      ...{ duplicatePages: 0, deltaPages: 0, compressedPages: 0, baselineBytes: 0 },
       rawBytes: this.#rawPages * PAGE_BYTES,
       wireBytes: this.wireBytes,
       ackedBytes: this.#ackedPages * PAGE_BYTES,

@@ -163,9 +163,9 @@ function describe(
     goodputBytesPerSec: Math.round(receipt.rawBytes / (receipt.totalMs / 1000)),
     pages: {
       zero: receipt.zeroPages,
-      duplicate: 0,
-      delta: 0,
-      compressed: 0,
+      duplicate: receipt.duplicatePages,
+      delta: receipt.deltaPages,
+      compressed: receipt.compressedPages,
       raw: receipt.rawPages,
     },
     workload: {

@@ -116,6 +116,9 @@ class MemoryOutgoing implements OutgoingMigration {
     const counters = this.#sender.counters();
     return {
       zeroPages: counters.zeroPages,
+      duplicatePages: counters.duplicatePages,
+      deltaPages: counters.deltaPages,
+      compressedPages: counters.compressedPages,
       rawPages: counters.rawPages,
       rawBytes: counters.rawBytes,
       wireBytes: counters.wireBytes,

@@ -125,6 +125,7 @@ class QemuOutgoing implements OutgoingMigration {
     const { wireBytes, ackedBytes } = this.#sender.counters();
     return {
       zeroPages: ram?.duplicate ?? 0,
+      ...{ duplicatePages: 0, deltaPages: 0, compressedPages: 0 },
       rawPages: ram?.normal ?? 0,
       rawBytes: (ram?.normal ?? 0) * PAGE_BYTES,
       wireBytes,
