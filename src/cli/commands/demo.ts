@@ -1,8 +1,9 @@
 /** `dwcp demo`: the main job on one machine, with nothing to install or configure. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes, formatRate, parseBytes } from '../../util/units.ts';
 import { type DemoCluster, startDemoCluster } from '../demo/cluster.ts';
+import { type DemoPath, demoOnWan, LOOPBACK, pathInside } from '../demo/demo-path.ts';
 import { linuxGuest } from '../demo/linux-guest.ts';
 import { type DemoDocument, type DemoOptions, runDemo } from '../demo/scenario.ts';
 import { TickWatch } from '../demo/tick-watch.ts';
@@ -14,6 +15,7 @@ interface DemoCommandOptions extends JsonOption {
   readonly size?: string;
   readonly dirtyRate?: string;
   readonly mode: string;
+  readonly inside?: string;
 }
 
 export function addDemoCommand(program: Command): void {
@@ -24,18 +26,51 @@ export function addDemoCommand(program: Command): void {
     'dwcp demo --size 512MiB --dirty-rate 200MiB/s',
   )
     .option('--guest <kind>', 'memory (embedded) or qemu (a Linux VM)', 'memory')
-    .option('--size <bytes>', "the guest's memory; default 1GiB, qemu 256MiB")
+    .option('--size <bytes>', "the guest's memory; default 1GiB, qemu or internet 256MiB")
     .option(
       '--dirty-rate <rate>',
-      'how fast the guest writes to distinct pages; default 100MiB/s, qemu 16MiB/s',
+      'how fast the guest writes to distinct pages; default 100MiB/s, qemu 16MiB/s, internet 512KiB/s',
     )
-    .option('--mode <mode>', 'datacenter', 'datacenter')
+    .option(
+      '--mode <mode>',
+      'datacenter, or internet: as root over a WAN of 100 Mbit/s between network namespaces',
+      'datacenter',
+    )
+    .addOption(new Option('--inside <wan>', 'on which hosts to run').hideHelp())
     .action(demo);
 }
 
 async function demo(options: DemoCommandOptions): Promise<void> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const wanted = demoOptions(options);
+  if (wanted.mode === 'internet' && options.inside === undefined) {
+    const { size, dirtyRate } = defaultsOf(wanted);
+    if (options.size === undefined)
+      say(`internet mode: a guest of ${size}, unless --size says else`);
+    if (options.dirtyRate === undefined) say(`internet mode: it writes ${dirtyRate}`);
+    const ran = await demoOnWan(wordsOf(wanted, options));
+    if ('exitCode' in ran) {
+      process.exitCode = ran.exitCode;
+      return;
+    }
+    say(`internet mode on loopback, without a WAN: ${ran.whyNot}`);
+  }
+  const path = options.inside === undefined ? LOOPBACK : pathInside(options.inside);
+  await demoOver(path, wanted, options, say);
+}
+
+/** The same demo again. */
+function wordsOf({ guest, mode, memoryBytes, dirtyBytesPerSec }: Wanted, { json }: JsonOption) {
+  const sizes = ['--size', `${memoryBytes}`, '--dirty-rate', `${dirtyBytesPerSec}`];
+  return ['--guest', guest, '--mode', mode, ...sizes, ...(json ? ['--json'] : [])];
+}
+
+async function demoOver(
+  path: DemoPath,
+  wanted: Wanted,
+  options: JsonOption,
+  say: (line: string) => void,
+): Promise<void> {
   let cluster: DemoCluster | null = null;
   let watch: TickWatch | null = null;
   const interruption = new AbortController();
@@ -58,10 +93,11 @@ async function demo(options: DemoCommandOptions): Promise<void> {
       settings = { qemu };
     }
     signal.throwIfAborted();
-    cluster = await startDemoCluster({ settings, signal });
+    cluster = await startDemoCluster({ settings, signal, ...path.cluster });
+    say(`between the hosts: ${path.describe}`);
     if (guest === 'qemu') watch = new TickWatch(cluster.dataDirs);
     const scenario = { ...wanted, guestOptions, watch, say, onProgress: display.update };
-    const document = await runDemo(cluster, scenario);
+    const document = { ...(await runDemo(cluster, scenario)), path: path.describe };
     display.stop();
     printResult(options, document, describeDemo(document));
     if (watch?.fault) say(`the guest's serial port: ${watch.fault}`);
@@ -79,17 +115,30 @@ async function demo(options: DemoCommandOptions): Promise<void> {
 
 type Wanted = Pick<DemoOptions, 'guest' | 'mode' | 'memoryBytes' | 'dirtyBytesPerSec'>;
 
-/** An emulated VM is slower than the embedded guest, and so is asked for less. */
+/**
+ * An emulated VM is slower than the embedded guest, and so is asked for less; so is whoever has a wire of
+ * 12 MB/s, over which a gibibyte takes a minute and a half and a move among 16 MiB/s of writes never ends.
+ */
 const DEFAULTS = {
   memory: { size: '1GiB', dirtyRate: '100MiB/s' },
   qemu: { size: '256MiB', dirtyRate: '16MiB/s' },
+  internet: { size: '256MiB', dirtyRate: '512KiB/s' },
 } as const;
+
+function defaultsOf({ guest, mode }: Pick<Wanted, 'guest' | 'mode'>): {
+  readonly size: string;
+  readonly dirtyRate: string;
+} {
+  return DEFAULTS[mode === 'internet' ? mode : guest];
+}
 
 function demoOptions(options: DemoCommandOptions): Wanted {
   const { guest, mode } = options;
   if (guest !== 'memory' && guest !== 'qemu') throw wrong('--guest', guest, 'memory, qemu');
-  if (mode !== 'datacenter') throw wrong('--mode', mode, 'datacenter');
-  const { size, dirtyRate } = { ...DEFAULTS[guest], ...options };
+  if (mode !== 'datacenter' && mode !== 'internet') {
+    throw wrong('--mode', mode, 'datacenter, internet');
+  }
+  const { size, dirtyRate } = { ...defaultsOf({ guest, mode }), ...options };
   const memoryBytes = parseBytes(size);
   const leastBytes = guest === 'qemu' ? 128 * 2 ** 20 : 2 ** 20;
   if (memoryBytes < leastBytes) throw wrong('--size', size, `${formatBytes(leastBytes)} or more`);
@@ -102,13 +151,14 @@ function wrong(option: string, value: string, allowed: string): DwcpError {
   });
 }
 
-function describeDemo(document: DemoDocument): string {
+function describeDemo(document: DemoDocument & { readonly path: string }): string {
   const { workload, owner, pages } = document;
   const invariant = { true: 'held', false: 'BROKEN', null: 'unknown' }[
     `${workload.invariantHeld}` as 'true' | 'false' | 'null'
   ];
   return [
     `moved      ${document.guest} guest of ${formatBytes(document.memoryBytes)}, ${owner.before} -> ${owner.after} (epoch ${owner.epoch})`,
+    `over       ${document.path}; the link is in mode ${document.mode}`,
     `total      ${(document.totalMs / 1000).toFixed(2)} s, ${document.rounds} rounds, ${formatRate(document.goodputBytesPerSec)}`,
     `downtime   ${document.downtimeMs.toFixed(1)} ms, ${document.guest === 'qemu' ? 'seen at its serial port' : 'seen by the guest'}`,
     `sent       ${formatBytes(document.wireBytes)} (${pages.raw} raw pages, ${pages.zero} zero pages)`,

@@ -21,7 +21,7 @@ export interface DemoOptions {
   readonly guest: 'memory' | 'qemu';
   readonly memoryBytes: number;
   readonly dirtyBytesPerSec: number;
-  readonly mode: 'datacenter';
+  readonly mode: 'datacenter' | 'internet';
   /** The kind's own, for StartGuest. */
   readonly guestOptions: object;
   /** Tells of the workload where the agent cannot look into the guest. */
