@@ -41,6 +41,11 @@ export interface StartNodeOptions {
   readonly windowBytes?: number;
   /** Both directions together; default 4. One more is refused with `ERR_DWCP_LIMIT`. */
   readonly maxConcurrentMigrations?: number;
+  /**
+   * How long a move from here waits for a broken link while its guest runs, at most an hour; default 5
+   * minutes. 0 gives up at once. Once the guest is stopped, the downtime it may have is the limit.
+   */
+  readonly resumeGraceMs?: number;
   /** Bytes per second per link, for all migrations on it; default 0, unlimited. */
   readonly maxBandwidth?: number;
   /** Bytes per second of a migration that names no limit of its own; default 0, unlimited. */
@@ -59,11 +64,13 @@ export const NODE_DEFAULTS: {
   readonly chunkBytes: number;
   readonly windowBytes: number;
   readonly maxConcurrentMigrations: number;
+  readonly resumeGraceMs: number;
 } = {
   streams: 8,
   chunkBytes: 2 ** 20,
   windowBytes: 32 * 2 ** 20,
   maxConcurrentMigrations: 4,
+  resumeGraceMs: 300_000,
 };
 
 export interface PeerAddress extends HostPort {

@@ -38,6 +38,7 @@ export interface WorldOptions {
 
 export const FAULTS = [
   'linkDown',
+  'linkUp',
   'crashSource',
   'crashDestination',
   'cancel',
@@ -85,6 +86,8 @@ export class MigrationWorld {
   #destinationIsOff = false;
   fencedWasSent = false;
   #linkUp = true;
+  /** Since the link was up last. */
+  readonly #restarted = new Set<HostName>();
   #pending: Pending[] = [];
   #timers = new Map<string, () => void>();
   #durable = new Set<string>();
@@ -104,6 +107,7 @@ export class MigrationWorld {
       machine: {},
       launchJson: '{}',
       maxDowntimeMs: 300,
+      resumeGraceMs: 300_000,
       verify: options.verify,
     };
     this.log = new OwnershipLog(
@@ -118,6 +122,9 @@ export class MigrationWorld {
 
   get pendingCount(): number {
     return this.#pending.length;
+  }
+  get nowUs(): number {
+    return this.#nowUs;
   }
   get linkIsUp(): boolean {
     return this.#linkUp;
@@ -144,6 +151,8 @@ export class MigrationWorld {
     switch (fault) {
       case 'linkDown':
         return this.linkDown();
+      case 'linkUp':
+        return this.linkUp();
       case 'crashSource':
         return this.#crashSource();
       case 'crashDestination':
@@ -218,11 +227,13 @@ export class MigrationWorld {
     this.#stepDestination({ type: 'linkDown', error: LINK_LOST });
   }
 
-  linkUp(peerRestarted: boolean): void {
+  linkUp(): void {
     if (this.#linkUp || this.#destinationIsOff) return;
     this.#linkUp = true;
-    this.#stepDestination({ type: 'linkUp', peerRestarted });
-    this.stepSource({ type: 'linkUp', peerRestarted });
+    const restarted = new Set(this.#restarted);
+    this.#restarted.clear();
+    this.#stepDestination({ type: 'linkUp', peerRestarted: restarted.has('source') });
+    this.stepSource({ type: 'linkUp', peerRestarted: restarted.has('destination') });
   }
 
   #crashSource(): void {
@@ -265,6 +276,7 @@ export class MigrationWorld {
   }
 
   #forget(host: HostName): void {
+    this.#restarted.add(host);
     // What was on its way into the log is lost, or not.
     const keepsProposals = this.trace.length % 2 === 0;
     this.#pending = this.#pending.filter(
@@ -486,7 +498,8 @@ export class MigrationWorld {
     if (message.type === 'prepareRequest') {
       const begin = { type: 'asked', terms: message.terms } as const;
       this.destination = new DestinationMachine({ migrationId: 'm1', self: 'b', from: 'a', begin });
-      return this.#stepDestination({ type: 'start' });
+      this.#stepDestination({ type: 'start' });
+      return this.#stepDestination({ type: 'applied', vm: this.log.get('destination') });
     }
     this.#answerWithoutSession(message);
   }
@@ -495,7 +508,7 @@ export class MigrationWorld {
   #answerWithoutSession({ type }: MigrationMessage): void {
     const answer = (message: MigrationMessage): void => this.#send('destination', message);
     const unknown = new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', 'no such migration here');
-    if (type === 'fenced' || type === 'digestBlock') {
+    if (type === 'fenced' || type === 'digestBlock' || type === 'reattach') {
       return answer({ type: 'migrationFailed', error: unknown });
     }
     if (type !== 'resumedQuery') return;

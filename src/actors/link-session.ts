@@ -62,9 +62,9 @@ export class LinkSession {
     }
   }
 
+  /** The bulk link stays: a session after this one may go on with what travels on it. */
   close(context: LinkContext | null): void {
     if (context !== null) this.established?.streams.stop(context);
     this.channel.close();
-    this.established?.bulk.close();
   }
 }

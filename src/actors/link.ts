@@ -4,12 +4,14 @@
  *
  *   waiting -> greeting (channel is open, hellos travel) -> joining (no bulk stream yet) -> up
  *
- * Whatever goes wrong in any of them leads back to waiting, with everything of that session closed.
+ * Whatever goes wrong in any of them leads back to waiting, with everything of that session closed but
+ * the bulk link: its transfers stand still without streams, and go on in the next session, if that is with
+ * the same process of the peer. To give them up earlier is for those who opened them.
  */
 import type { dwcp } from '#wire';
-import type { ControlChannel, ControlEvent } from '../ports/transport.ts';
+import type { BulkLink, ControlChannel, ControlEvent } from '../ports/transport.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
-import { LinkHandshake } from '../protocols/link/handshake.ts';
+import { equalBytes, LinkHandshake } from '../protocols/link/handshake.ts';
 import { hmacSha256 } from '../system/hmac.ts';
 import { DwcpError } from '../util/errors.ts';
 import { LinkDialler } from './link-dialler.ts';
@@ -67,6 +69,7 @@ class Link {
   #session: LinkSession | null = null;
   #sessions = 0;
   #lastPeerIncarnation: Uint8Array | null = null;
+  #kept: { readonly bulk: BulkLink; readonly peerIncarnation: Uint8Array } | null = null;
   #reportedFailure: string | null = null;
   #reportedTrouble: string | null = null;
   #maxBandwidth = 0;
@@ -88,6 +91,8 @@ class Link {
   close(): void {
     this.#session?.close(null);
     this.#session = null;
+    this.#kept?.bulk.close();
+    this.#kept = null;
   }
 
   receive(message: LinkMessage, context: LinkContext): void {
@@ -97,7 +102,7 @@ class Link {
         return;
       case 'setMaxBandwidth':
         this.#maxBandwidth = message.bytesPerSec;
-        this.#session?.established?.bulk.setMaxBandwidth(message.bytesPerSec);
+        this.#kept?.bulk.setMaxBandwidth(message.bytesPerSec);
         return;
       case 'dial':
         return this.#dial(context);
@@ -190,9 +195,7 @@ class Link {
 
   #establish(session: LinkSession, agreement: LinkAgreement, context: LinkContext): void {
     const { links, peer } = this.#options;
-    const { windowBytes, chunkBytes } = links;
-    const bulk = links.bulk.openLink({ peer: this.#peer, windowBytes, chunkBytes });
-    bulk.setMaxBandwidth(this.#maxBandwidth);
+    const bulk = this.#bulkWith(agreement.peerIncarnation);
     const key = { hmac: hmacSha256, secret: session.channel.secret };
     const streams = new LinkStreams(
       { links, peer, session: session.number, key, bulk, agreement, dials: this.#dials },
@@ -202,6 +205,18 @@ class Link {
     streams.start(context);
     if (streams.isSteered) this.#climbLater(context);
     this.#lookLater(session, context);
+  }
+
+  /** The one of the sessions before, while the peer's process is the same: its transfers go on. */
+  #bulkWith(peerIncarnation: Uint8Array): BulkLink {
+    const kept = this.#kept;
+    if (kept !== null && equalBytes(kept.peerIncarnation, peerIncarnation)) return kept.bulk;
+    kept?.bulk.close();
+    const { windowBytes, chunkBytes, bulk: transport } = this.#options.links;
+    const bulk = transport.openLink({ peer: this.#peer, windowBytes, chunkBytes });
+    bulk.setMaxBandwidth(this.#maxBandwidth);
+    this.#kept = { bulk, peerIncarnation };
+    return bulk;
   }
 
   #onJoin(join: StreamJoin, context: LinkContext): void {

@@ -1,4 +1,5 @@
 /** The destination's session actor: performs what its machine decides, and reports. */
+import type { dwcp } from '#wire';
 import type { MigrationPhase } from '../node.ts';
 import type {
   Guest,
@@ -15,6 +16,7 @@ import {
   type DestinationPhase,
   type DestinationResult,
 } from '../protocols/migration/destination.ts';
+import { ReturnLog, type ReturnPiece } from '../protocols/migration/return-log.ts';
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
@@ -73,6 +75,7 @@ export class DestinationSession {
   readonly #machine: DestinationMachine;
   readonly #shell: MigrationShell<DestinationMessage>;
   #incoming: IncomingGuest | null = null;
+  readonly #returns = new ReturnLog();
   #round = 0;
   #remainingBytes = 0;
   #isFinished = false;
@@ -83,6 +86,9 @@ export class DestinationSession {
     this.#shell = new MigrationShell(migrationId, link, options);
     this.#machine = new DestinationMachine({ migrationId, self: to, from, begin });
     this.#step({ type: 'start' }, context);
+    // Applied before this session was there to hear of it.
+    const vm = options.ownership.get(this.#guestName);
+    this.#step({ type: 'applied', vm }, context);
   }
 
   receive(message: DestinationMessage, context: ActorContext<DestinationMessage>): void {
@@ -120,6 +126,7 @@ export class DestinationSession {
   }
 
   #news(news: LinkNews, context: ActorContext<DestinationMessage>): void {
+    if (news.type === 'envelope') this.#onReturnPath(news.envelope, context);
     const input = this.#shell.translate(news);
     if (input === null) return;
     if (input.type === 'message' && input.message.type === 'roundDone') {
@@ -128,6 +135,32 @@ export class DestinationSession {
       this.#publish(null, context);
     }
     this.#step(input, context);
+  }
+
+  /** The source says what it took before it says that it is back: then the rest is said again. */
+  #onReturnPath(
+    { returnTaken, reattach }: dwcp.IEnvelope,
+    context: ActorContext<DestinationMessage>,
+  ): void {
+    if (returnTaken && !this.#returns.taken(returnTaken.bytes ?? 0)) {
+      const error = new DwcpError('ERR_DWCP_PROTOCOL', 'it took more than was said to it');
+      return this.#step({ type: 'incomingFailed', error }, context);
+    }
+    if (!reattach) return;
+    for (const piece of this.#returns.untaken()) context.effect(() => this.#sendReturn(piece));
+  }
+
+  #sayBack(data: Uint8Array): boolean {
+    const piece = this.#returns.say(data);
+    if (piece !== null) this.#sendReturn(piece);
+    return piece !== null;
+  }
+
+  #sendReturn(piece: ReturnPiece): void {
+    const { migrationId } = this.#options;
+    const path = sessionPath(migrationId);
+    const returnBytes = { migrationId, ...piece };
+    this.#shell.sendEnvelope({ from: path, to: path, returnBytes });
   }
 
   #prepared(outcome: Outcome<IncomingGuest>, context: ActorContext<DestinationMessage>): void {
@@ -194,7 +227,6 @@ export class DestinationSession {
       const error = new DwcpError('ERR_DWCP_UNSUPPORTED', `no ${terms.guestKind} guests here`);
       return context.effect(() => done(failed(error)));
     }
-    const path = sessionPath(terms.migrationId);
     const { migrationId, transferId, epoch } = terms;
     context.effect(() =>
       hypervisor.prepareIncoming(
@@ -205,8 +237,9 @@ export class DestinationSession {
           link: link.bulk,
           description: describe(terms),
           onFailure: (error) => void onFailure(error),
-          onReturn: (data) =>
-            this.#shell.sendEnvelope({ from: path, to: path, returnBytes: { migrationId, data } }),
+          onReturn: (data) => {
+            if (!this.#sayBack(data)) void onFailure(deafSource());
+          },
         },
         done,
       ),
@@ -286,6 +319,10 @@ const PHASES: Readonly<Record<DestinationPhase, MigrationPhase>> = {
 function finalPhase(result: DestinationResult): MigrationPhase {
   if (result.type === 'received') return 'completed';
   return result.error.code === 'ERR_DWCP_CANCELLED' ? 'cancelled' : 'failed';
+}
+
+function deafSource(): DwcpError {
+  return new DwcpError('ERR_DWCP_LIMIT', 'the source takes nothing of the return path any more');
 }
 
 function toInput(input: DestinationInput): DestinationMessage {

@@ -1,4 +1,5 @@
 /** The source's session actor: performs what its machine decides, and reports. */
+import type { dwcp } from '#wire';
 import type { MigrationPhase, MigrationReceipt } from '../node.ts';
 import type {
   Guest,
@@ -7,6 +8,7 @@ import type {
   RoundReport,
   TransferProgress,
 } from '../ports/hypervisor.ts';
+import { ReturnReader } from '../protocols/migration/return-log.ts';
 import {
   type SourceEffect,
   type SourceInput,
@@ -29,6 +31,7 @@ import {
   type SessionStatus,
   tooLate,
 } from './migration-shell.ts';
+import { sessionPath } from './migration-wire.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
 
 export interface SourceSessionOptions extends SessionParts {
@@ -81,6 +84,7 @@ export class SourceSession {
   readonly #options: SourceSessionOptions;
   readonly #machine: SourceMachine;
   readonly #shell: MigrationShell<SourceMessage>;
+  readonly #returns = new ReturnReader();
   readonly #goodput = new GoodputMeter();
   readonly #startedAtUs: number;
   #outgoing: OutgoingMigration | null = null;
@@ -155,11 +159,30 @@ export class SourceSession {
   }
 
   #news(news: LinkNews, context: ActorContext<SourceMessage>): void {
-    const outgoing = this.#outgoing;
-    const returned = news.type === 'envelope' ? news.envelope.returnBytes?.data : null;
-    if (returned) return context.effect(() => outgoing?.writeReturn(returned));
+    const returned = news.type === 'envelope' ? news.envelope.returnBytes : null;
+    if (returned) return this.#returned(returned, context);
     const input = this.#shell.translate(news);
+    if (input?.type === 'linkUp' && this.#returns.takenBytes > 0) this.#tellTaken(context);
     if (input !== null) this.#step(input, context);
+  }
+
+  #returned(piece: dwcp.IReturnBytes, context: ActorContext<SourceMessage>): void {
+    const outgoing = this.#outgoing;
+    const data = this.#returns.take({ offset: piece.offset ?? 0, data: piece.data ?? NOTHING });
+    if (data === null) {
+      const error = new DwcpError('ERR_DWCP_PROTOCOL', 'the return path has a hole');
+      return this.#step({ type: 'outgoingFailed', error }, context);
+    }
+    if (data.length === 0) return;
+    context.effect(() => outgoing?.writeReturn(data));
+    if (this.#returns.tellNow()) this.#tellTaken(context);
+  }
+
+  #tellTaken(context: ActorContext<SourceMessage>): void {
+    const { migrationId } = this.#options.terms;
+    const path = sessionPath(migrationId);
+    const returnTaken = { migrationId, bytes: this.#returns.takenBytes };
+    context.effect(() => this.#shell.sendEnvelope({ from: path, to: path, returnTaken }));
   }
 
   #opened(outcome: Outcome<OutgoingMigration>, context: ActorContext<SourceMessage>): void {
@@ -335,7 +358,7 @@ export class SourceSession {
       totalBytes: terms.memoryBytes,
       goodputBytesPerSec: rate,
       etaMs: etaOf(transfer.remainingBytes, rate, transfer.dirtyBytesPerSec),
-      reason: this.#reason(),
+      reason: this.#machine.interruption(context.nowUs()) ?? this.#reason(),
       error: faultOf(error),
       receipt: finish?.receipt ?? null,
     };
@@ -349,6 +372,8 @@ export class SourceSession {
     return problem === null ? reason : `${reason} (${problem})`;
   }
 }
+
+const NOTHING = new Uint8Array(0);
 
 type SimpleOperation = 'fence' | 'abortGuest' | 'unfence' | 'release';
 

@@ -9,6 +9,7 @@ import {
   DIGEST_BLOCK_PAGES,
   type MigrationMessage,
   type MigrationTerms,
+  RESUME_GRACE_MS_MAX,
   type VerifyMode,
 } from '../protocols/migration/types.ts';
 import { unreachable } from '../util/assert.ts';
@@ -56,6 +57,7 @@ function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope
           machine: { ...terms.machine },
           launchJson: terms.launchJson,
           maxDowntimeMs: terms.maxDowntimeMs,
+          resumeGraceMs: terms.resumeGraceMs,
           verify: VERIFY_TO_WIRE[terms.verify],
         },
       };
@@ -81,6 +83,8 @@ function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope
       };
     case 'copied':
       return { copied: { migrationId } };
+    case 'reattach':
+      return { reattach: { migrationId } };
     case 'loaded':
       return { loaded: { migrationId } };
     case 'fenced':
@@ -141,6 +145,7 @@ function decode(migrationId: string, envelope: dwcp.IEnvelope): MigrationMessage
     };
   }
   if (envelope.copied) return { type: 'copied' };
+  if (envelope.reattach) return { type: 'reattach' };
   if (envelope.loaded) return { type: 'loaded' };
   if (envelope.fenced) return { type: 'fenced', epoch: integer(envelope.fenced.epoch, 'epoch') };
   if (envelope.resumed) return { type: 'resumed' };
@@ -193,6 +198,7 @@ function decodeTerms(migrationId: string, request: dwcp.IPrepareRequest): Migrat
     machine,
     launchJson: launchJson ?? '{}',
     maxDowntimeMs: integer(request.maxDowntimeMs, 'maxDowntimeMs'),
+    resumeGraceMs: resumeGrace(request.resumeGraceMs),
     verify: verify ?? 'after',
   };
 }
@@ -245,6 +251,11 @@ function json(text: string): Readonly<Record<string, unknown>> {
   }
   check(typeof value === 'object' && value !== null && !Array.isArray(value), 'a bad JSON field');
   return value as Readonly<Record<string, unknown>>;
+}
+
+/** A source has no say over more than an hour of this host's memory. */
+function resumeGrace(value: number | null | undefined): number {
+  return Math.min(RESUME_GRACE_MS_MAX, integer(value, 'resumeGraceMs'));
 }
 
 function integer(value: number | null | undefined, name: string): number {

@@ -1,5 +1,6 @@
 /** The ranges of what an embedder or an operator may ask of a node; beyond them lie our assertions. */
 import type { StartNodeOptions } from '../node.ts';
+import { RESUME_GRACE_MS_MAX } from '../protocols/migration/types.ts';
 import { DwcpError } from '../util/errors.ts';
 
 const KIB = 2 ** 10;
@@ -18,6 +19,7 @@ const RANGES: Readonly<Record<string, Range>> = {
   chunkBytes: { min: 64 * KIB, max: 16 * MIB, multipleOf: PAGE_BYTES },
   windowBytes: { min: MIB, max: 4096 * MIB },
   maxConcurrentMigrations: { min: 1, max: 64 },
+  resumeGraceMs: { min: 0, max: RESUME_GRACE_MS_MAX },
   maxCpuPercent: { min: 0, max: 6400 },
   maxBandwidth: { min: 0, max: Number.MAX_SAFE_INTEGER },
   migrationBandwidth: { min: 0, max: Number.MAX_SAFE_INTEGER },

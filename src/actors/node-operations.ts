@@ -55,6 +55,7 @@ export class Operations {
       machine,
       launchJson: JSON.stringify(launch),
       maxDowntimeMs: options.maxDowntimeMs ?? DEFAULT_MAX_DOWNTIME_MS,
+      resumeGraceMs: this.#parts.options.resumeGraceMs,
       verify: options.verify ?? (kind === 'qemu' ? 'strict' : 'after'),
     };
     bandwidth.setMigration(terms.migrationId, to, options.maxBandwidth ?? migrationBandwidth);

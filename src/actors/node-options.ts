@@ -13,6 +13,8 @@ export interface NodeActorOptions {
   readonly ownership: Ownership;
   readonly recovery: Recovery;
   readonly maxConcurrentMigrations: number;
+  /** How long a move from here waits for a broken link while its guest runs. */
+  readonly resumeGraceMs: number;
   /** Bytes per second: of a link that nobody limits, and of a migration that names no limit. */
   readonly maxBandwidth?: number;
   readonly migrationBandwidth?: number;

@@ -223,5 +223,6 @@ const UNKNOWN_TERMS = {
   machine: {},
   launchJson: '{}',
   maxDowntimeMs: DEFAULT_MAX_DOWNTIME_MS,
+  resumeGraceMs: 0,
   verify: 'off',
 } as const;

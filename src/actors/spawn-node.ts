@@ -172,6 +172,7 @@ function spawnActor(
   return host.spawn(
     nodeActor({
       ...{ id, hypervisors, storage, recovery, ownership, maxConcurrentMigrations, view, log },
+      resumeGraceMs: options.resumeGraceMs ?? NODE_DEFAULTS.resumeGraceMs,
       maxBandwidth: options.maxBandwidth ?? 0,
       migrationBandwidth: options.migrationBandwidth ?? 0,
       ...cpuBudget(options.maxCpuPercent ?? 0, cpuUsedUs),

@@ -72,6 +72,7 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     congestionControl,
     maxBandwidth,
     maxConcurrentMigrations: config.migrations.concurrent,
+    resumeGraceMs: config.migrations.resumeGraceMs,
     maxCpuPercent: config.migrations.maxCpuPercent,
     migrationBandwidth: config.migrations.maxBandwidth,
     qemu: config.qemu,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { NODE_DEFAULTS } from '../node.ts';
 import type { QemuBinary } from '../ports/hypervisor.ts';
 import type { CongestionControl, HostPort } from '../ports/transport.ts';
+import { RESUME_GRACE_MS_MAX } from '../protocols/migration/types.ts';
 import { parseBytes } from '../util/units.ts';
 
 export interface AgentConfig {
@@ -33,6 +34,8 @@ export interface LinkConfig {
 
 export interface MigrationsConfig {
   readonly concurrent: number;
+  /** How long a move from here waits for a broken link while its guest runs. */
+  readonly resumeGraceMs: number;
   /** Of one core; 0 is unlimited. */
   readonly maxCpuPercent: number;
   /** Bytes per second of a migration that names no limit; 0 is unlimited. */
@@ -119,6 +122,12 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
   migrations: z
     .strictObject({
       concurrent: z.number().int().min(1).max(64).default(NODE_DEFAULTS.maxConcurrentMigrations),
+      resumeGraceMs: z
+        .number()
+        .int()
+        .min(0)
+        .max(RESUME_GRACE_MS_MAX)
+        .default(NODE_DEFAULTS.resumeGraceMs),
       maxCpuPercent: z.number().int().min(0).max(6400).default(0),
       maxBandwidth: rate.default(0),
     })

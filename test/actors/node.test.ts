@@ -56,6 +56,7 @@ async function startTestNode(
   const actor = host.spawn(
     nodeActor({
       ...{ id, hypervisors, storage, recovery, maxConcurrentMigrations, view },
+      resumeGraceMs: 300_000,
       ownership: log.portOf(id),
       log: () => {},
     }),

@@ -36,7 +36,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
         congestionControl: 'reno',
         maxBandwidth: 5000,
       },
-      migrations: { concurrent: 3, maxCpuPercent: 50, maxBandwidth: 700 },
+      migrations: { concurrent: 3, resumeGraceMs: 9, maxCpuPercent: 50, maxBandwidth: 700 },
       qemu: { binary: 'qemu-system-x86_64', args: [], env: {} },
       log: { level: 'info' },
     };
@@ -61,8 +61,8 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
     assert.deepEqual(told, {
       ...{ id: 'a', listen: LOOPBACK, bulkPort: 7001, streams: 'auto', chunkBytes: 65_536 },
       ...{ windowBytes: 2 ** 21, congestionControl: 'reno', maxBandwidth: 5000 },
-      ...{ maxConcurrentMigrations: 3, maxCpuPercent: 50, migrationBandwidth: 700 },
-      ...{ qemu: config.qemu, group: { voters: ['a'] } },
+      ...{ maxConcurrentMigrations: 3, resumeGraceMs: 9, maxCpuPercent: 50 },
+      ...{ migrationBandwidth: 700, qemu: config.qemu, group: { voters: ['a'] } },
     });
     const address = { host: '127.0.0.1', port: agent.adminPort };
     const client = new AdminClient({ address, identity, expectedNode: 'a' });

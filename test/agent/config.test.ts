@@ -32,7 +32,9 @@ test('a minimal file gets documented defaults', () => {
     ...{ streams: 8, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
     ...{ congestionControl: 'auto', maxBandwidth: 0 },
   });
-  assert.deepEqual(config.migrations, { concurrent: 4, maxCpuPercent: 0, maxBandwidth: 0 });
+  assert.deepEqual(config.migrations, {
+    ...{ concurrent: 4, resumeGraceMs: 300_000, maxCpuPercent: 0, maxBandwidth: 0 },
+  });
   assert.equal(config.log.level, 'info');
 });
 

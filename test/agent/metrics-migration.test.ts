@@ -48,7 +48,7 @@ before(async () => {
         ...{ streams: 2, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
         ...{ congestionControl: 'auto', maxBandwidth: 0 },
       },
-      migrations: { concurrent: 4, maxCpuPercent: 0, maxBandwidth: 0 },
+      migrations: { concurrent: 4, resumeGraceMs: 0, maxCpuPercent: 0, maxBandwidth: 0 },
       qemu: { binary: 'qemu-system-x86_64', args: [], env: {} },
       log: { level: 'fatal' },
     };

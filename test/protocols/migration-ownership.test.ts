@@ -21,7 +21,7 @@ function heal(world: MigrationWorld): void {
     while (world.advance(0));
     if (world.isSettled && !world.wasClaimed) break;
     world.revive();
-    world.linkUp(true);
+    world.linkUp();
     while (world.advance(0));
     world.fireTimers();
   }
@@ -170,7 +170,7 @@ describe('ownership of a moving guest', () => {
     world.guest.set('destination', 'killed');
     for (let hour = 0; hour < 20; hour += 1) {
       while (world.advance(0));
-      world.linkUp(true);
+      world.linkUp();
       world.fireTimers();
       assert.equal(world.guest.copies.source, 'stopped', 'the last copy');
     }

@@ -19,13 +19,14 @@ import {
   resumed,
 } from './destination/commit.ts';
 import { compare, takeBlock } from './destination/comparison.ts';
+import { afterDiscard, fail, incomingFailed, sourceAborted } from './destination/discard.ts';
 import {
-  afterDiscard,
-  fail,
-  incomingFailed,
+  applied,
+  graceOver,
   linkDown,
-  sourceAborted,
-} from './destination/discard.ts';
+  linkUp as linkIsBack,
+  reattach,
+} from './destination/interruption.ts';
 import { arrivalForgotten, comparisonOver } from './destination/settlement.ts';
 import { DestinationState } from './destination/state.ts';
 import type {
@@ -95,6 +96,7 @@ function take(state: DestinationState, input: DestinationInput): void {
     case 'timer':
       if (input.id === 'compare') comparisonOver(state);
       if (input.id === 'propose') proposeAgain(state);
+      if (input.id === 'grace') graceOver(state);
       return;
     case 'stored':
       return stored(state, input.token, input.outcome);
@@ -113,7 +115,7 @@ function take(state: DestinationState, input: DestinationInput): void {
     case 'proposed':
       return commandApplied(state, input.outcome);
     case 'applied':
-      return;
+      return applied(state, input.vm);
     case 'cancel': {
       const what = 'the migration was cancelled at the destination';
       return fail(state, new DwcpError('ERR_DWCP_CANCELLED', what));
@@ -129,6 +131,7 @@ function start(state: DestinationState): void {
 }
 
 function linkUp(state: DestinationState, peerRestarted: boolean): void {
+  linkIsBack(state, peerRestarted);
   answerQuery(state);
   // A restarted source reads no frozen memory.
   if (peerRestarted) comparisonOver(state);
@@ -138,6 +141,8 @@ function receive(state: DestinationState, message: MigrationMessage): void {
   switch (message.type) {
     case 'copied':
       return load(state);
+    case 'reattach':
+      return reattach(state);
     case 'fenced':
       return fenced(state, message.epoch);
     case 'resumedQuery':

@@ -5,12 +5,14 @@
  *
  *   source/precopy -> [source/verification, strict] -> source/fence -> source/outcome
  *     -> [source/verification] -> source/settlement;   source/abort from everywhere before the fence
+ *     beside them, before `fenced` was sent: source/interruption, when the link breaks
  */
 import { assert } from '../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../util/errors.ts';
 import type { EtaInterval } from './convergence.ts';
 import { cancel, fail } from './source/abort.ts';
 import { fenceStored, guestFenced } from './source/fence.ts';
+import { graceOver, interrupted, interruptionOf, reattached } from './source/interruption.ts';
 import {
   abortApplied,
   applied,
@@ -70,6 +72,14 @@ export class SourceMachine {
   }
   get reason(): string {
     return this.#state.reason;
+  }
+  /** Null while the link stands. */
+  interruption(nowUs: number): string | null {
+    return interruptionOf(this.#state, nowUs);
+  }
+  /** How often the link broke and the migration went on. */
+  get cuts(): number {
+    return this.#state.cuts;
   }
   get etaMs(): EtaInterval | null {
     return this.#state.etaMs;
@@ -195,6 +205,7 @@ function stored(state: SourceState, token: string, outcome: Outcome<void>): void
 
 function linkUp(state: SourceState, peerRestarted: boolean): void {
   state.linkIsUp = true;
+  reattached(state, peerRestarted);
   if (state.phase === 'committed' || state.phase === 'unconfirmed') return askPeer(state);
   // What landed is compared against the peer's volatile notes; a new process has none.
   if (state.phase === 'verifying' && peerRestarted) {
@@ -207,7 +218,7 @@ function linkDown(state: SourceState, error: DwcpError): void {
   if (state.phase === 'fenced') return doubt(state, error);
   if (state.phase === 'committed') return unconfirmed(state, error.message);
   if (state.phase === 'verifying') return verificationFailed(state, error);
-  fail(state, error);
+  interrupted(state, error);
 }
 
 function timer(state: SourceState, id: string): void {
@@ -218,6 +229,7 @@ function timer(state: SourceState, id: string): void {
   if (id === 'loaded' && state.phase === 'awaitLoaded') {
     return fail(state, timedOut(`${to} did not load the guest`));
   }
+  if (id === 'grace') return graceOver(state);
   if (id === 'propose') return proposePrepare(state);
   if (id === 'outcome') return outcomeTimedOut(state);
   if (id === 'ask') return ask(state);

@@ -18,6 +18,9 @@ export const DIGEST_BLOCK_PAGES = 8192;
 /** Digest blocks that may be unanswered, so that a slow comparer never fills the control channel. */
 export const DIGEST_BLOCKS_IN_FLIGHT_MAX = 4;
 
+/** A guest that is half moved occupies memory twice. */
+export const RESUME_GRACE_MS_MAX = 3_600_000;
+
 export interface MigrationTerms {
   readonly migrationId: string;
   readonly guestName: string;
@@ -30,6 +33,8 @@ export interface MigrationTerms {
   readonly machine: Readonly<Record<string, string>>;
   readonly launchJson: string;
   readonly maxDowntimeMs: number;
+  /** How long a broken link may stay down while the guest runs; 0 gives up at once. */
+  readonly resumeGraceMs: number;
   readonly verify: VerifyMode;
 }
 
@@ -43,6 +48,8 @@ export type MigrationMessage =
       readonly remainingBytes: number;
     }
   | { readonly type: 'copied' }
+  /** The link was down, and what was said last may be lost. */
+  | { readonly type: 'reattach' }
   | { readonly type: 'loaded' }
   | { readonly type: 'fenced'; readonly epoch: number }
   /** The guest runs at the destination. The source takes it as news of the guest, never as ownership. */

@@ -24,14 +24,9 @@ export function sourceAborted(state: DestinationState, code: string, reason: str
 }
 
 /** Without `fenced` nobody but us would commit: giving up is ours to choose, and frees the memory. */
-export function linkDown(state: DestinationState, error: DwcpError): void {
-  if (!state.isUndecided) return;
-  state.failure = error;
-  beginDiscard(state, error.message);
-}
-
 export function beginDiscard(state: DestinationState, reason: string): void {
   state.wantDiscard = true;
+  state.emit({ type: 'cancelTimer', id: 'grace' });
   state.enter('discarding', reason);
   if (state.isGone) return afterDiscard(state, { ok: true, value: undefined });
   // A load may wait for bytes that an aborted source never sends, so the discard does not wait for it.

@@ -35,6 +35,12 @@ export class DestinationState {
   /** The preflight or the load is still running in the hypervisor: discarding waits for it. */
   busy: 'prepareIncoming' | 'load' | null = null;
 
+  // a broken link
+  readonly resumeGraceMs: number;
+  isCut = false;
+  /** This host applied the migration's `prepare`. */
+  isPrepared = false;
+
   // the commit
   /** What the log was asked last, for when it could not take it. */
   command: OwnershipCommand | null = null;
@@ -70,6 +76,7 @@ export class DestinationState {
     this.guestName = guestName;
     this.epoch = epoch;
     this.pageCount = terms === null ? 0 : Math.ceil(terms.memoryBytes / terms.pageBytes);
+    this.resumeGraceMs = terms?.resumeGraceMs ?? 0;
     this.isCompared = terms?.verify !== 'after';
   }
 

@@ -24,7 +24,7 @@ export function abort(state: SourceState, error: DwcpError, tellPeer: boolean): 
   if (state.wantAbort !== null) return;
   state.wantAbort = error;
   state.failure = staysHere(error, state.options.terms.guestName);
-  for (const id of ['propose', 'prepare', 'loaded', 'verify']) state.cancelTimer(id);
+  for (const id of ['propose', 'prepare', 'loaded', 'verify', 'grace']) state.cancelTimer(id);
   if (state.isProposed) state.emit({ type: 'insist', command: abortCommand(state, error) });
   if (tellPeer && state.phase !== 'idle' && state.phase !== 'proposing') {
     state.send({ type: 'abort', errorCode: error.code, reason: error.message });

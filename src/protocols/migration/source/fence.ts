@@ -43,6 +43,13 @@ export function fenceStored(state: SourceState, outcome: Outcome<void>): void {
   // A cancel or a failure arrived while the record was written: `fenced` was not sent, so we may.
   if (state.wantAbort !== null) return abortNow(state);
   if (!outcome.ok) return abort(state, outcome.error, true);
+  state.isFenceDurable = true;
+  // Cut off meanwhile: once the link is back.
+  if (state.cut === null) sendFenced(state);
+}
+
+/** The point of no return. */
+export function sendFenced(state: SourceState): void {
   state.enter('fenced', 'waiting for the destination to commit in the log');
   const { epoch } = state.options.terms;
   state.emit({ type: 'send', after: 'fence', message: { type: 'fenced', epoch } });

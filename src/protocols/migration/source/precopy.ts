@@ -9,6 +9,7 @@ import type { OwnershipAnswer } from '../../ownership/types.ts';
 import { type ConvergenceDecision, decideConvergence } from '../convergence.ts';
 import { abort, abortNow } from './abort.ts';
 import { fence } from './fence.ts';
+import { limitWait, nextRound } from './interruption.ts';
 import { prepareCommand, refusedPrepare } from './log.ts';
 import { type SourceState, unreachablePeer } from './state.ts';
 import type { SourceInput } from './types.ts';
@@ -81,6 +82,14 @@ export function roundDone(state: SourceState, input: SourceInput & { type: 'roun
   const { terms } = state.options;
   const { sentPages, remainingBytes, elapsedUs, stopped } = outcome.value;
   state.round += 1;
+  const wasCut = state.isRoundCut;
+  state.isRoundCut = state.cut !== null;
+  state.send({ type: 'roundDone', round: state.round, sentPages, remainingBytes });
+  if (wasCut && !stopped) {
+    state.remainingBytes = remainingBytes;
+    state.reason = 'the link was down during this round, which says nothing of its rate';
+    return nextRound(state);
+  }
   const decision = decideConvergence({
     round: state.round,
     sentBytes: sentPages * terms.pageBytes,
@@ -94,7 +103,6 @@ export function roundDone(state: SourceState, input: SourceInput & { type: 'roun
     stopped,
   });
   state.remainingBytes = remainingBytes;
-  state.send({ type: 'roundDone', round: state.round, sentPages, remainingBytes });
   follow(state, decision);
 }
 
@@ -112,13 +120,9 @@ function follow(state: SourceState, decision: ConvergenceDecision): void {
   }
   state.enter('stopAndCopy', decision.reason);
   state.stoppedAtUs = state.nowUs;
+  limitWait(state);
   state.busy = 'stopAndCopy';
   state.emit({ type: 'stopAndCopy' });
-}
-
-function nextRound(state: SourceState): void {
-  state.busy = 'round';
-  state.emit({ type: 'round' });
 }
 
 export function copied(state: SourceState, outcome: Outcome<RoundReport>): void {

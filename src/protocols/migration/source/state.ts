@@ -39,6 +39,14 @@ export class SourceState {
   etaMs: EtaInterval | null = null;
   stoppedAtUs: number | null = null;
 
+  // a broken link
+  /** Null while it stands, or while nobody waits for it. */
+  cut: { readonly sinceUs: number; readonly error: DwcpError } | null = null;
+  cuts = 0;
+  /** The round under way saw the link down: how long it took says nothing of the link. */
+  isRoundCut = false;
+  isFenceDurable = false;
+
   // giving up before the fence
   wantAbort: DwcpError | null = null;
 
