@@ -123,7 +123,7 @@ export class FaultyMoves {
       if (scenario.isClaimed) await this.#claim(home);
       return;
     }
-    if (scenario.ends === 'destination') return;
+    if (scenario.ends === 'destination' || scenario.isWaiting) return;
     assertEnding(await moving, scenario);
     await this.#until(async () => (await this.#stateOf(home)) === 'running', 'it goes on at home');
     if (scenario.isFenced) return;

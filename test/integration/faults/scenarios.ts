@@ -11,6 +11,8 @@ export interface Scenario {
   readonly ends: 'source' | 'destination' | 'either';
   /** The destination is down and owns the guest: the source stands fenced and says that it waits. */
   readonly isUnknown: boolean;
+  /** The guest runs on, so the source waits for the destination's return, and what becomes of the move. */
+  readonly isWaiting: boolean;
   /** The source was fenced, so it runs again only once the group noted the abort. */
   readonly isFenced: boolean;
   /** The destination stays away, and an operator claims the guest for the source. */
@@ -30,6 +32,7 @@ function at(
     skip: 0,
     delayMs: 0,
     isUnknown: false,
+    isWaiting: false,
     isFenced: false,
     isClaimed: false,
   } as const;
@@ -70,7 +73,7 @@ export const memoryScenarios: readonly Scenario[] = [
   at('destination', 'source', 'before prepareIncoming'),
   at('destination', 'source', 'after prepareIncoming'),
   at('destination', 'source', 'before send prepareReply'),
-  at('destination', 'source', 'after send prepareReply', MID_ROUND),
+  at('destination', 'source', 'after send prepareReply', { isWaiting: true, ...MID_ROUND }),
   at('destination', 'source', 'before load'),
   at('destination', 'source', 'before send loaded'),
   // It dies with `fenced` in its hands and nothing committed: the two others note the abort without it.
@@ -88,15 +91,16 @@ export const memoryScenarios: readonly Scenario[] = [
   at('destination', 'destination', 'before send verifyResult'),
   at('destination', 'destination', 'before remove arrival'),
   at('destination', 'destination', 'after remove arrival'),
-  // Connections: a stream's chunks go on over the others; without a link it is as if the peer had died.
+  // Connections: a stream's chunks go on over the others; a link that comes back goes on as well, in time
+  // where the guest stands still.
   at('source', 'destination', 'before round', { action: 'cutStream', ...MID_ROUND }),
   at('destination', 'destination', 'after send prepareReply', {
     action: 'cutStream',
     ...MID_ROUND,
   }),
-  at('source', 'source', 'before round', { action: 'cutLink', ...MID_ROUND }),
-  at('destination', 'source', 'after send prepareReply', { action: 'cutLink', ...MID_ROUND }),
-  at('source', 'source', 'before fence', { action: 'cutLink' }),
+  at('source', 'destination', 'before round', { action: 'cutLink', ...MID_ROUND }),
+  at('destination', 'destination', 'after send prepareReply', { action: 'cutLink', ...MID_ROUND }),
+  at('source', 'either', 'before fence', { action: 'cutLink' }),
   at('source', 'source', 'before send fenced', { action: 'cutLink' }),
   at('destination', 'either', 'before put arrival', { action: 'cutLink' }),
   at('destination', 'either', 'after put arrival', { action: 'cutLink' }),
@@ -124,5 +128,5 @@ export const qemuScenarios: readonly Scenario[] = [
   at('destination', 'source', 'before resume', { isUnknown: true, isClaimed: true }),
   at('destination', 'destination', 'after resume', { isUnknown: true }),
   at('destination', 'destination', 'before remove arrival'),
-  at('destination', 'source', 'before send loaded', { action: 'cutLink' }),
+  at('destination', 'either', 'before send loaded', { action: 'cutLink' }),
 ];
