@@ -116,7 +116,7 @@ test('wrong types, ranges and missing keys are refused with path and allowed val
     [
       `${MINIMAL}\nmigrations: { concurent: 1 }`,
       /unknown key migrations\.concurent/,
-      /concurrent, maxCpuPercent, maxBandwidth/,
+      /concurrent, resumeGraceMs, maxCpuPercent, maxBandwidth/,
     ],
     [`${MINIMAL}\nlink: { maxBandwidth: fast }`, /link\.maxBandwidth/, /100MiB\/s/],
     [`${MINIMAL}\nlog: { level: loud }`, /log\.level/, /trace, debug, info/],
