@@ -35,6 +35,12 @@
         'memory/region.cc',
         'memory/tracking_probe.cc',
         'memory/write_tracking.cc',
+        # qemu
+        'binding/qemu_binding.cc',
+        'qemu/multifd_parser.cc',
+        'qemu/stream_parser.cc',
+        'qemu/stream_writer.cc',
+        'qemu/token_reader.cc',
       ],
       'dependencies': ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
       'defines': ['NAPI_VERSION=8'],

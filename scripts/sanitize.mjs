@@ -1,10 +1,11 @@
 // Builds the engine and its fuzzers with sanitizers and runs them for a bounded time each.
 // Usage: node scripts/sanitize.mjs [--seconds N] [NAME-PART...]
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { setUp } from './setup.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -16,6 +17,7 @@ const seconds = secondsAt < 0 ? null : Number(options.splice(secondsAt, 2)[1]);
 const flags = ['-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-Wall', '-Wextra', '-Werror'];
 const common = [...flags, '-fno-sanitize-recover=all', '-pthread', '-Inative'];
 const engine = [...sources('native/engine'), ...sources('native/memory')];
+const qemu = sources('native/qemu');
 
 /** `-fsanitize=fuzzer` brings its own main; an artifact of a crash is kept beside the binary. */
 const runs = [
@@ -32,6 +34,18 @@ const runs = [
     files: ['native/fuzz/link_core_fuzz.cc', 'native/engine/link_core.cc'],
     seconds: 10,
     args: (time) => [`-max_total_time=${time}`, '-max_len=4096', `-artifact_prefix=${out}/`],
+  },
+  {
+    name: 'qemu_stream_fuzz',
+    sanitize: 'fuzzer,address,undefined',
+    files: ['native/fuzz/qemu_stream_fuzz.cc', ...qemu],
+    seconds: 20,
+    args: (time) => {
+      // What a real QEMU wrote is where its mutations begin.
+      const corpus = join(out, 'qemu-corpus');
+      unpackStreams(corpus);
+      return [`-max_total_time=${time}`, '-max_len=60000', `-artifact_prefix=${out}/`, corpus];
+    },
   },
   {
     name: 'engine_faults',
@@ -85,6 +99,18 @@ function start(command, args, time) {
     timeout: (time + 60) * 1000,
     env: { ...process.env, ASAN_OPTIONS: 'abort_on_error=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
   });
+}
+
+/** One piece length for all: a byte before each stream says how it is cut, and which of the two kinds it is. */
+function unpackStreams(corpus) {
+  const folder = join(root, 'test/native/qemu-streams');
+  mkdirSync(corpus, { recursive: true });
+  for (const name of readdirSync(folder)) {
+    const bytes = gunzipSync(readFileSync(join(folder, name)));
+    const isMain = bytes.subarray(0, 4).toString('latin1') === 'QEVM';
+    const how = Buffer.from([isMain ? 0x11 : 0x91]);
+    writeFileSync(join(corpus, name), Buffer.concat([how, bytes.subarray(0, 50_000)]));
+  }
 }
 
 function sources(folder) {

@@ -1,3 +1,4 @@
 /** The whole native boundary: what else imports from here, and `native/addon.ts` alone loads the addon. */
 export * from './native/engine.ts';
 export * from './native/memory.ts';
+export * from './native/qemu.ts';

@@ -3,10 +3,12 @@
 
 #include "binding/engine_binding.h"
 #include "binding/memory_binding.h"
+#include "binding/qemu_binding.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   dwcp::RegisterMemory(env, exports);
   dwcp::RegisterEngine(env, exports);
+  dwcp::RegisterQemu(env, exports);
   return exports;
 }
 

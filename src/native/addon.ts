@@ -3,15 +3,16 @@ import { createRequire } from 'node:module';
 import { DwcpError } from '../util/errors.ts';
 import type { EngineAddon } from './engine.ts';
 import type { MemoryAddon } from './memory.ts';
+import type { QemuAddon } from './qemu.ts';
 
 // Seen from dist/src/native/addon.js.
 const ADDON_PATH = '../../../native/build/Release/dwcp.node';
 
-export const addon: MemoryAddon & EngineAddon = load();
+export const addon: MemoryAddon & EngineAddon & QemuAddon = load();
 
-function load(): MemoryAddon & EngineAddon {
+function load(): MemoryAddon & EngineAddon & QemuAddon {
   try {
-    return createRequire(import.meta.url)(ADDON_PATH) as MemoryAddon & EngineAddon;
+    return createRequire(import.meta.url)(ADDON_PATH) as MemoryAddon & EngineAddon & QemuAddon;
   } catch (cause) {
     throw new DwcpError('ERR_DWCP_NATIVE', `the native addon does not load: ${String(cause)}`, {
       hint: 'Build it on this machine: "npm run build" in a checkout, "npm rebuild dwcp" where dwcp is installed.',
