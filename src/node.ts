@@ -8,11 +8,13 @@ import type {
   TransferProgress,
   WorkloadReport,
 } from './ports/hypervisor.ts';
+import type { LinkMode } from './ports/link-mode.ts';
 import type { GroupView } from './ports/ownership.ts';
 import type { CongestionControl, HostPort, PageClasses } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
 export type { GuestHandle, QemuBinary } from './ports/hypervisor.ts';
+export type { LinkMode } from './ports/link-mode.ts';
 export type { GroupView } from './ports/ownership.ts';
 
 /** `startNode(options): Promise<DwcpNode>` rejects with a coded error; nothing is left behind then. */
@@ -31,12 +33,14 @@ export interface StartNodeOptions {
    * empty: this node and all its peers.
    */
   readonly group?: { readonly voters: readonly string[] };
-  /** Bulk streams per link, 1 to 512, or `auto`: as many as pay; default 8. */
+  /** What every link begins in; default `datacenter`. */
+  readonly linkMode?: LinkMode;
+  /** Bulk streams per link, 1 to 512, or `auto`, the default: as many as pay, in the bounds of its mode. */
   readonly streams?: number | 'auto';
   /** `auto`, the default, is what the link's mode asks for. */
   readonly congestionControl?: CongestionControl | 'auto';
-  /** Page bytes per chunk, 64 KiB to 16 MiB; default 1 MiB. */
-  readonly chunkBytes?: number;
+  /** Page bytes per chunk, 16 KiB to 16 MiB, or `auto`, the default: what the link's mode asks for. */
+  readonly chunkBytes?: number | 'auto';
   /** Unacknowledged bytes per link; default 32 MiB. */
   readonly windowBytes?: number;
   /** Both directions together; default 4. One more is refused with `ERR_DWCP_LIMIT`. */
@@ -60,14 +64,16 @@ export interface StartNodeOptions {
 }
 
 export const NODE_DEFAULTS: {
-  readonly streams: number;
-  readonly chunkBytes: number;
+  readonly linkMode: LinkMode;
+  readonly streams: number | 'auto';
+  readonly chunkBytes: number | 'auto';
   readonly windowBytes: number;
   readonly maxConcurrentMigrations: number;
   readonly resumeGraceMs: number;
 } = {
-  streams: 8,
-  chunkBytes: 2 ** 20,
+  linkMode: 'datacenter',
+  streams: 'auto',
+  chunkBytes: 'auto',
   windowBytes: 32 * 2 ** 20,
   maxConcurrentMigrations: 4,
   resumeGraceMs: 300_000,
@@ -220,9 +226,6 @@ export interface MigrationStatus extends MigrationProgress {
   readonly error: MigrationFault | null;
   readonly receipt: MigrationReceipt | null;
 }
-
-/** What the operator declared about the way to a peer. */
-export type LinkMode = 'datacenter';
 
 /** Why it failed, or why the guest stands still, and what to do about it. */
 export type MigrationFault = Problem;

@@ -9,6 +9,7 @@ import type { BulkLink } from '../ports/transport.ts';
 import { type ClimberEffect, StreamClimber } from '../protocols/link/climber.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
 import { LaneMeter } from '../protocols/link/lane-meter.ts';
+import type { LinkSettings } from '../protocols/link/mode-settings.ts';
 import { checkJoin, type JoinKey, makeAccept } from '../protocols/link/stream-join.ts';
 import type { LinkContext, StreamJoin } from './link-messages.ts';
 import type { LinksOptions, PeerOptions } from './spawn-links.ts';
@@ -25,6 +26,7 @@ export interface LinkStreamsOptions {
   readonly agreement: LinkAgreement;
   /** Whether this side dials. */
   readonly dials: boolean;
+  readonly settings: LinkSettings;
 }
 
 interface Lane {
@@ -36,9 +38,6 @@ interface Lane {
 
 const CONNECT_TIMEOUT_MS = 5000;
 const STREAMS_MAX = 512;
-/** `auto` begins here and climbs from it. */
-const AUTO_STREAMS = 4;
-const AUTO_STREAMS_MAX = 64;
 /** How long a number of streams is kept that a further one did not improve. */
 const AUTO_REST_US = 30_000_000;
 
@@ -54,13 +53,10 @@ export class LinkStreams {
   constructor(options: LinkStreamsOptions, nowUs: number) {
     this.#options = options;
     this.#meter = new LaneMeter(nowUs);
+    const { min, max } = options.settings.streams;
     this.#climber =
-      options.links.streams === 'auto'
-        ? new StreamClimber({
-            streamsMin: 1,
-            streamsMax: AUTO_STREAMS_MAX,
-            restUs: AUTO_REST_US,
-          })
+      min < max
+        ? new StreamClimber({ streamsMin: min, streamsMax: max, restUs: AUTO_REST_US })
         : null;
   }
 
@@ -69,9 +65,9 @@ export class LinkStreams {
   }
 
   start(context: LinkContext): void {
-    const { dials, links } = this.#options;
-    const count = links.streams === 'auto' ? AUTO_STREAMS : links.streams;
-    for (let index = 0; dials && index < count; index += 1) this.#dial(index, context);
+    const { dials, settings } = this.#options;
+    for (let index = 0; dials && index < settings.streams.start; index += 1)
+      this.#dial(index, context);
   }
 
   accept(join: StreamJoin, context: LinkContext): void {
@@ -85,7 +81,7 @@ export class LinkStreams {
     }
     const { nonce, streamIndex } = outcome.value;
     inbox.stream.sendJoin(makeAccept(key, challenge, nonce));
-    const { congestionControl } = this.#options.links;
+    const { congestionControl } = this.#options.settings;
     const options = { ...this.#common(context), inbox, congestionControl };
     this.#adopt(context.spawn(acceptedStream(options)), streamIndex, context);
   }
@@ -93,7 +89,7 @@ export class LinkStreams {
   joined(lane: number, stream: number, context: LinkContext): void {
     const known = this.#lanes.get(lane);
     if (known !== undefined) known.stream = stream;
-    const asked = this.#options.links.congestionControl;
+    const asked = this.#options.settings.congestionControl;
     const lanes = this.#options.bulk.lanes().lanes;
     const inUse = lanes.find((each) => each.stream === stream)?.congestionControl ?? asked;
     if (inUse === asked || this.#knowsKernel) return;
@@ -142,7 +138,7 @@ export class LinkStreams {
   }
 
   #add(reason: string, context: LinkContext): void {
-    if (this.#lanes.size >= AUTO_STREAMS_MAX) return;
+    if (this.#lanes.size >= this.#options.settings.streams.max) return;
     const taken = new Set([...this.#lanes.values()].map(({ streamIndex }) => streamIndex));
     let index = 0;
     while (taken.has(index)) index += 1;
@@ -170,7 +166,7 @@ export class LinkStreams {
   }
 
   #dial(streamIndex: number, context: LinkContext): void {
-    const { links, peer, key, agreement } = this.#options;
+    const { links, peer, key, agreement, settings } = this.#options;
     const { host, port } = agreement.peerBulk;
     // A peer that listens on every address is reached where its control channel was.
     const anywhere = ['', '0.0.0.0', '::'].includes(host);
@@ -180,7 +176,7 @@ export class LinkStreams {
       dial: {
         address: { host: anywhere ? peer.address.host : host, port },
         localAddress: null,
-        congestionControl: links.congestionControl,
+        congestionControl: settings.congestionControl,
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
       },
       nodeId: links.nodeId,

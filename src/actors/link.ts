@@ -12,6 +12,7 @@ import type { dwcp } from '#wire';
 import type { BulkLink, ControlChannel, ControlEvent } from '../ports/transport.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
 import { equalBytes, LinkHandshake } from '../protocols/link/handshake.ts';
+import { type LinkSettings, settingsOf } from '../protocols/link/mode-settings.ts';
 import { hmacSha256 } from '../system/hmac.ts';
 import { DwcpError } from '../util/errors.ts';
 import { LinkDialler } from './link-dialler.ts';
@@ -38,7 +39,6 @@ const TICK_US = 1_000_000;
 const CLIMB_US = 200_000;
 /** Streams join within a few round trips; somebody waits for an explanation after this. */
 const STREAMS_WITHIN_US = 2_000_000;
-const SILENCE_US = 5_000_000;
 const MAILBOX_LIMIT = 4096;
 /** Envelopes the node has not taken yet; beyond it the link counts as lost. */
 const MAX_WAITING_REPORTS = 1024;
@@ -66,6 +66,7 @@ class Link {
   readonly #dials: boolean;
   readonly #dialler: LinkDialler;
   readonly #reports: LinkReports;
+  readonly #settings: LinkSettings;
   #session: LinkSession | null = null;
   #sessions = 0;
   #lastPeerIncarnation: Uint8Array | null = null;
@@ -81,6 +82,7 @@ class Link {
     this.#dials = links.nodeId < peer.id;
     this.#dialler = new LinkDialler(links, peer);
     this.#reports = new LinkReports(links.report);
+    this.#settings = settingsOf(links.mode, links);
   }
 
   start(context: LinkContext): void {
@@ -197,8 +199,10 @@ class Link {
     const { links, peer } = this.#options;
     const bulk = this.#bulkWith(agreement.peerIncarnation);
     const key = { hmac: hmacSha256, secret: session.channel.secret };
+    const { number } = session;
+    const shared = { links, peer, session: number, settings: this.#settings };
     const streams = new LinkStreams(
-      { links, peer, session: session.number, key, bulk, agreement, dials: this.#dials },
+      { ...shared, key, bulk, agreement, dials: this.#dials },
       context.nowUs(),
     );
     session.established = { agreement, bulk, streams };
@@ -212,9 +216,11 @@ class Link {
     const kept = this.#kept;
     if (kept !== null && equalBytes(kept.peerIncarnation, peerIncarnation)) return kept.bulk;
     kept?.bulk.close();
-    const { windowBytes, chunkBytes, bulk: transport } = this.#options.links;
+    const { windowBytes, bulk: transport } = this.#options.links;
+    const { startBytes: chunkBytes } = this.#settings.chunk;
     const bulk = transport.openLink({ peer: this.#peer, windowBytes, chunkBytes });
     bulk.setMaxBandwidth(this.#maxBandwidth);
+    bulk.setCodecPolicy(this.#settings.codec);
     this.#kept = { bulk, peerIncarnation };
     return bulk;
   }
@@ -324,8 +330,9 @@ class Link {
     context.setTimer('tick', nowUs + TICK_US, { type: 'tick' });
     const session = this.#session;
     if (session === null) return;
-    if (nowUs - session.heardUs >= SILENCE_US) {
-      return this.#fail(lost(this.#peer, `nothing was heard for ${SILENCE_US / 1e6} s`), context);
+    const { silenceMs } = this.#settings;
+    if (nowUs - session.heardUs >= silenceMs * 1000) {
+      return this.#fail(lost(this.#peer, `nothing was heard for ${silenceMs / 1e3} s`), context);
     }
     if (session.established === null) return;
     const counters = session.established.bulk.counters();

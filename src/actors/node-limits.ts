@@ -16,7 +16,7 @@ interface Range {
 const RANGES: Readonly<Record<string, Range>> = {
   bulkPort: { min: 0, max: 65_535 },
   streams: { min: 1, max: 512 },
-  chunkBytes: { min: 64 * KIB, max: 16 * MIB, multipleOf: PAGE_BYTES },
+  chunkBytes: { min: 16 * KIB, max: 16 * MIB, multipleOf: PAGE_BYTES },
   windowBytes: { min: MIB, max: 4096 * MIB },
   maxConcurrentMigrations: { min: 1, max: 64 },
   resumeGraceMs: { min: 0, max: RESUME_GRACE_MS_MAX },
@@ -30,7 +30,7 @@ export function checkNodeOptions(options: StartNodeOptions): void {
   for (const [name, value] of Object.entries(options)) {
     const range = RANGES[name];
     if (range === undefined || value === undefined) continue;
-    if (name === 'streams' && value === 'auto') continue;
+    if ((name === 'streams' || name === 'chunkBytes') && value === 'auto') continue;
     check(name, value, range);
   }
 }

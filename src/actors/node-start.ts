@@ -9,6 +9,7 @@ import type {
   GroupView,
   GuestHandle,
   GuestStatus,
+  LinkMode,
   MigrateOptions,
   MigrationProgress,
   MigrationReceipt,
@@ -19,6 +20,7 @@ import type {
   StartNodeOptions,
   VmOwner,
 } from '../node.ts';
+import { NODE_DEFAULTS } from '../node.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Guest } from '../ports/hypervisor.ts';
 import type { SnapshotDigest } from '../ports/raft-log.ts';
@@ -35,7 +37,7 @@ import { checkBandwidth, checkNodeOptions } from './node-limits.ts';
 import type { Hypervisors } from './node-recovery.ts';
 import type { NodeView } from './node-view.ts';
 import type { ListeningPorts } from './spawn-links.ts';
-import { LINK_MODE, type OpenRaftLog, type SpawnedNode, spawnNode } from './spawn-node.ts';
+import { type OpenRaftLog, type SpawnedNode, spawnNode } from './spawn-node.ts';
 import type { ActorHost } from './system.ts';
 
 /** Every port of a node; `real-parts.ts` has the real ones. */
@@ -166,7 +168,8 @@ class RunningNode implements DwcpNode {
   }
 
   peers(): readonly PeerStatus[] {
-    return this.#options.peers.map(({ id }) => peerStatus(this.#node.view, id));
+    const mode = this.#options.linkMode ?? NODE_DEFAULTS.linkMode;
+    return this.#options.peers.map(({ id }) => peerStatus(this.#node.view, id, mode));
   }
 
   group(): GroupView {
@@ -261,7 +264,7 @@ function shutdown(host: ActorHost): Promise<void> {
   return new Promise((resolve) => host.shutdown(resolve));
 }
 
-function peerStatus(view: NodeView, id: string): PeerStatus {
+function peerStatus(view: NodeView, id: string, mode: LinkMode): PeerStatus {
   const bulk = view.links.get(id);
   const counters = bulk?.counters();
   const inUse = new Set(bulk?.lanes().lanes.map((lane) => lane.congestionControl));
@@ -270,7 +273,7 @@ function peerStatus(view: NodeView, id: string): PeerStatus {
     id,
     connected: counters !== undefined,
     streams: counters?.streams ?? 0,
-    mode: LINK_MODE,
+    mode,
     congestionControl: inUse.size === 0 ? null : [...inUse].join(', '),
     maxBandwidth: view.bandwidth.get(id) ?? 0,
     wireBytesSent: counters?.wireBytesSent ?? 0,

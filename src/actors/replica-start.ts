@@ -131,7 +131,7 @@ function connect(
       control: createTlsControlTransport({ identity }),
       bulk: createNativeBulkTransport(),
       ...{ controlListen: listen, bulkListen: { host: listen.host, port: 0 } },
-      ...{ streams: 1, congestionControl: 'cubic' },
+      ...{ streams: 1, congestionControl: 'cubic', mode: 'datacenter' },
       windowBytes: NODE_DEFAULTS.windowBytes,
       chunkBytes: NODE_DEFAULTS.chunkBytes,
       onListening: done,

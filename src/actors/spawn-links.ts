@@ -1,3 +1,4 @@
+import type { LinkMode } from '../ports/link-mode.ts';
 import type { Random } from '../ports/random.ts';
 import type {
   BulkTransport,
@@ -21,9 +22,11 @@ export interface LinksOptions {
   readonly bulkListen: HostPort;
   /** Bulk streams per peer; `auto` climbs while a further one pays. */
   readonly streams: number | 'auto';
-  readonly congestionControl: CongestionControl;
+  readonly congestionControl: CongestionControl | 'auto';
   readonly windowBytes: number;
-  readonly chunkBytes: number;
+  readonly chunkBytes: number | 'auto';
+  /** What every link begins in. */
+  readonly mode: LinkMode;
   readonly report: ActorRef<LinkReport>;
   readonly random: Random;
   /** Gets a sample per link and per stream every second. */

@@ -2,7 +2,7 @@
  * A node's actors on a host that schedules them, in the order that keeps fenced guests fenced. By
  * callbacks over ports alone, so that a simulation runs the very same node.
  */
-import { type LinkMode, NODE_DEFAULTS, type StartNodeOptions } from '../node.ts';
+import { NODE_DEFAULTS, type StartNodeOptions } from '../node.ts';
 import type { Ownership } from '../ports/ownership.ts';
 import type { OpenedRaftLog, RaftLogIdentity, SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
@@ -12,7 +12,6 @@ import { founder } from '../protocols/raft/fresh.ts';
 import type { Restored } from '../protocols/raft/types.ts';
 import { type Completion, type DwcpError, succeeded } from '../util/errors.ts';
 import { votersOf } from './group-voters.ts';
-import { congestionControlOf } from './link-mode.ts';
 import { LinkSwitch, PeerLinks } from './link-switch.ts';
 import type { LinkReport } from './messages.ts';
 import { type NodeMessage, nodeActor } from './node.ts';
@@ -28,7 +27,6 @@ import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
 import { type SpawnedOwner, spawnOwner } from './spawn-owner.ts';
 import type { ActorHost, ActorRef } from './system.ts';
 
-export const LINK_MODE: LinkMode = 'datacenter';
 /** Of the digest that names a group. */
 const GROUP_DIGITS = 16;
 
@@ -191,7 +189,8 @@ function linksOptions(
     controlListen: listen,
     bulkListen: { host: listen.host, port: options.bulkPort ?? 0 },
     streams: options.streams ?? NODE_DEFAULTS.streams,
-    congestionControl: congestionControlOf(LINK_MODE, options.congestionControl ?? 'auto'),
+    mode: options.linkMode ?? NODE_DEFAULTS.linkMode,
+    congestionControl: options.congestionControl ?? 'auto',
     windowBytes: options.windowBytes ?? NODE_DEFAULTS.windowBytes,
     chunkBytes: options.chunkBytes ?? NODE_DEFAULTS.chunkBytes,
   };

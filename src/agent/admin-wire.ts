@@ -10,6 +10,7 @@ import type {
   Problem,
   VmOwner,
 } from '../node.ts';
+import { LINK_MODES } from '../ports/link-mode.ts';
 import type { PageClasses } from '../ports/transport.ts';
 
 /** What `Status` answers. */
@@ -102,7 +103,7 @@ function peerFromWire(wire: dwcp.AdminPeer.$Properties): PeerStatus {
     id: wire.id ?? '',
     connected: wire.connected ?? false,
     streams: wire.streams ?? 0,
-    mode: 'datacenter',
+    mode: LINK_MODES.find((mode) => mode === wire.mode) ?? 'datacenter',
     wireBytesSent: wire.wireBytesSent ?? 0,
     wireBytesReceived: wire.wireBytesReceived ?? 0,
     chunksReinjected: wire.chunksReinjected ?? 0,

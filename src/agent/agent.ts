@@ -57,7 +57,7 @@ export async function runAgent(config: AgentConfig, parts: AgentParts): Promise<
 }
 
 function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
-  const { streams, chunkBytes, windowBytes, congestionControl, maxBandwidth } = config.link;
+  const { mode, streams, chunkBytes, windowBytes, congestionControl, maxBandwidth } = config.link;
   return {
     id: config.id,
     listen: config.listen,
@@ -66,6 +66,7 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     dataDir: config.dataDir,
     identity: config.identity,
     bulkPort: config.bulkPort,
+    linkMode: mode,
     streams,
     chunkBytes,
     windowBytes,

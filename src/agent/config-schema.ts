@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { NODE_DEFAULTS } from '../node.ts';
 import type { QemuBinary } from '../ports/hypervisor.ts';
+import { LINK_MODES, type LinkMode } from '../ports/link-mode.ts';
 import type { CongestionControl, HostPort } from '../ports/transport.ts';
 import { RESUME_GRACE_MS_MAX } from '../protocols/migration/types.ts';
 import { parseBytes } from '../util/units.ts';
@@ -24,8 +25,10 @@ export interface AgentConfig {
 }
 
 export interface LinkConfig {
+  /** What every link begins in. */
+  readonly mode: LinkMode;
   readonly streams: number | 'auto';
-  readonly chunkBytes: number;
+  readonly chunkBytes: number | 'auto';
   readonly windowBytes: number;
   readonly congestionControl: CongestionControl | 'auto';
   /** Bytes per second per peer; 0 is unlimited. */
@@ -68,9 +71,14 @@ const path = z.string().min(1);
 
 const rate = amount('a number of 0 or more, or a rate such as 100MiB/s', () => true);
 
-const chunkBytes = amount(
-  'whole pages of 4KiB from 64KiB to 16MiB, such as 1MiB',
-  (bytes) => bytes >= 64 * 1024 && bytes <= 16 * MIB && bytes % PAGE_BYTES === 0,
+const chunkBytes = checked<number | 'auto'>(
+  'whole pages of 4KiB from 16KiB to 16MiB, such as 1MiB, or auto',
+  (value) => {
+    if (value === 'auto') return value;
+    const bytes = typeof value === 'number' ? value : bytesOf(value);
+    const fits = bytes >= 16 * 1024 && bytes <= 16 * MIB && bytes % PAGE_BYTES === 0;
+    return fits ? bytes : null;
+  },
 );
 
 const windowBytes = amount(
@@ -108,13 +116,14 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
     .prefault({}),
   link: z
     .strictObject({
+      mode: z.enum(LINK_MODES).default(NODE_DEFAULTS.linkMode),
       streams: streams.default(NODE_DEFAULTS.streams),
       chunkBytes: chunkBytes.default(NODE_DEFAULTS.chunkBytes),
       windowBytes: windowBytes.default(NODE_DEFAULTS.windowBytes),
       congestionControl: z.enum(['auto', 'cubic', 'reno', 'bbr']).default('auto'),
       maxBandwidth: rate.default(0),
     })
-    .refine((link) => link.windowBytes >= link.chunkBytes, {
+    .refine((link) => link.chunkBytes === 'auto' || link.windowBytes >= link.chunkBytes, {
       path: ['windowBytes'],
       message: 'at least link.chunkBytes',
     })

@@ -61,7 +61,13 @@ async function start(
       ...{ controlListen, bulkListen: anyPort },
       control: createTlsControlTransport({ identity }),
       bulk,
-      ...{ streams, congestionControl: 'cubic', windowBytes: 2 ** 25, chunkBytes: 2 ** 18 },
+      ...{
+        streams,
+        mode: 'datacenter',
+        congestionControl: 'cubic',
+        windowBytes: 2 ** 25,
+        chunkBytes: 2 ** 18,
+      },
       log: ({ streams: count }, reason) => {
         // Other lines tell of streams that ended, as one does that was dropped.
         if (count !== undefined) decisions.push(`${count}: ${reason}`);

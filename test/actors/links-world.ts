@@ -77,7 +77,13 @@ export class World {
       bulk: simBulkTransport(this.network, nodeId),
       controlListen: { host: nodeId, port: 1 },
       bulkListen: { host: nodeId, port: 0 },
-      ...{ streams, congestionControl: 'cubic', windowBytes: 2 ** 20, chunkBytes: 2 ** 16 },
+      ...{
+        streams,
+        mode: 'datacenter',
+        congestionControl: 'cubic',
+        windowBytes: 2 ** 20,
+        chunkBytes: 2 ** 16,
+      },
       onListening: (outcome) => assert.ok(outcome.ok),
     });
     this.nodes.set(nodeId, node);

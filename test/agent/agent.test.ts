@@ -30,6 +30,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       admin: { listen: LOOPBACK, operators: [] },
       metrics: { listen: LOOPBACK },
       link: {
+        mode: 'datacenter',
         streams: 'auto',
         chunkBytes: 65_536,
         windowBytes: 2 ** 21,
@@ -59,7 +60,14 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
     assert.deepEqual(peers, [{ id: 'b', host: '127.0.0.1', port: 1 }]);
     assert.ok(dataDir === config.dataDir && logger === parts.logger);
     assert.deepEqual(told, {
-      ...{ id: 'a', listen: LOOPBACK, bulkPort: 7001, streams: 'auto', chunkBytes: 65_536 },
+      ...{
+        id: 'a',
+        listen: LOOPBACK,
+        bulkPort: 7001,
+        linkMode: 'datacenter',
+        streams: 'auto',
+        chunkBytes: 65_536,
+      },
       ...{ windowBytes: 2 ** 21, congestionControl: 'reno', maxBandwidth: 5000 },
       ...{ maxConcurrentMigrations: 3, resumeGraceMs: 9, maxCpuPercent: 50 },
       ...{ migrationBandwidth: 700, qemu: config.qemu, group: { voters: ['a'] } },

@@ -29,7 +29,7 @@ test('a minimal file gets documented defaults', () => {
   assert.deepEqual(config.admin, { listen: { host: '127.0.0.1', port: 7002 }, operators: [] });
   assert.equal(config.bulkPort, 0);
   assert.deepEqual(config.link, {
-    ...{ streams: 8, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
+    ...{ mode: 'datacenter', streams: 'auto', chunkBytes: 'auto', windowBytes: 2 ** 25 },
     ...{ congestionControl: 'auto', maxBandwidth: 0 },
   });
   assert.deepEqual(config.migrations, {
@@ -71,7 +71,7 @@ test('an unknown key is refused with its path and the keys allowed there', () =>
   assert.match(nested.message, /unknown key link\.strems/);
   assert.match(
     nested.hint ?? '',
-    /Allowed at link: streams, chunkBytes, windowBytes, congestionControl, maxBandwidth/,
+    /Allowed at link: mode, streams, chunkBytes, windowBytes, congestionControl, maxBandwidth/,
   );
   const inList = refusal(`${MINIMAL}\npeers: [{ id: b, address: "h:1", port: 2 }]\n`);
   assert.match(inList.message, /unknown key peers\.0\.port/);
@@ -88,12 +88,12 @@ test('wrong types, ranges and missing keys are refused with path and allowed val
           /link\.streams must be a whole number from 1 to 512, or auto\./,
         ] as const,
     ),
-    ...['63KiB', '100000', '17MiB', 'big', '-4096', '[]'].map(
+    ...['15KiB', '100000', '17MiB', 'big', '-4096', '[]'].map(
       (chunk) =>
         [
           `${MINIMAL}\nlink: { chunkBytes: ${chunk} }`,
           /link\.chunkBytes: wrong value/,
-          /link\.chunkBytes must be whole pages of 4KiB from 64KiB to 16MiB/,
+          /link\.chunkBytes must be whole pages of 4KiB from 16KiB to 16MiB/,
         ] as const,
     ),
     [`${MINIMAL}\nlink: { windowBytes: 1KiB }`, /link\.windowBytes/, /from 1MiB to 4GiB/],

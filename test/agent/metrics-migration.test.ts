@@ -45,7 +45,7 @@ before(async () => {
       metrics: { listen: LOOPBACK },
       bulkPort: 0,
       link: {
-        ...{ streams: 2, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
+        ...{ mode: 'datacenter', streams: 2, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
         ...{ congestionControl: 'auto', maxBandwidth: 0 },
       },
       migrations: { concurrent: 4, resumeGraceMs: 0, maxCpuPercent: 0, maxBandwidth: 0 },

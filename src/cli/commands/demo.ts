@@ -1,5 +1,6 @@
 /** `dwcp demo`: the main job on one machine, with nothing to install or configure. */
 import { type Command, Option } from 'commander';
+import { LINK_MODES } from '../../ports/link-mode.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes, formatRate, parseBytes } from '../../util/units.ts';
 import { type DemoCluster, startDemoCluster } from '../demo/cluster.ts';
@@ -33,7 +34,7 @@ export function addDemoCommand(program: Command): void {
     )
     .option(
       '--mode <mode>',
-      'datacenter, or internet: as root over a WAN of 100 Mbit/s between network namespaces',
+      'of the links: datacenter, hybrid, or internet: as root over a WAN of 100 Mbit/s between network namespaces',
       'datacenter',
     )
     .addOption(new Option('--inside <wan>', 'on which hosts to run').hideHelp())
@@ -86,11 +87,11 @@ async function demoOver(
   try {
     const { guest, memoryBytes, dirtyBytesPerSec } = wanted;
     let guestOptions: object = { memoryBytes, dirtyBytesPerSec };
-    let settings = {};
+    let settings: Readonly<Record<string, unknown>> = { link: { mode: wanted.mode } };
     if (guest === 'qemu') {
       const { qemu, args } = await linuxGuest(wanted);
       guestOptions = { args };
-      settings = { qemu };
+      settings = { ...settings, qemu };
     }
     signal.throwIfAborted();
     cluster = await startDemoCluster({ settings, signal, ...path.cluster });
@@ -133,11 +134,10 @@ function defaultsOf({ guest, mode }: Pick<Wanted, 'guest' | 'mode'>): {
 }
 
 function demoOptions(options: DemoCommandOptions): Wanted {
-  const { guest, mode } = options;
+  const { guest } = options;
+  const mode = LINK_MODES.find((each) => each === options.mode);
   if (guest !== 'memory' && guest !== 'qemu') throw wrong('--guest', guest, 'memory, qemu');
-  if (mode !== 'datacenter' && mode !== 'internet') {
-    throw wrong('--mode', mode, 'datacenter, internet');
-  }
+  if (mode === undefined) throw wrong('--mode', options.mode, LINK_MODES.join(', '));
   const { size, dirtyRate } = { ...defaultsOf({ guest, mode }), ...options };
   const memoryBytes = parseBytes(size);
   const leastBytes = guest === 'qemu' ? 128 * 2 ** 20 : 2 ** 20;

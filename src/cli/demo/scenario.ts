@@ -1,6 +1,12 @@
 /** What the demo does with its three agents, and the document that it ends with. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { GuestStatus, MigrationProgress, MigrationReceipt, VmOwner } from '../../node.ts';
+import type {
+  GuestStatus,
+  LinkMode,
+  MigrationProgress,
+  MigrationReceipt,
+  VmOwner,
+} from '../../node.ts';
 import type { WorkloadReport } from '../../ports/hypervisor.ts';
 import { DwcpError } from '../../util/errors.ts';
 import type { DemoClient } from './cluster.ts';
@@ -21,7 +27,7 @@ export interface DemoOptions {
   readonly guest: 'memory' | 'qemu';
   readonly memoryBytes: number;
   readonly dirtyBytesPerSec: number;
-  readonly mode: 'datacenter' | 'internet';
+  readonly mode: LinkMode;
   /** The kind's own, for StartGuest. */
   readonly guestOptions: object;
   /** Tells of the workload where the agent cannot look into the guest. */
