@@ -9,7 +9,13 @@
       'target_name': 'dwcp',
       'sources': [
         'binding/addon.cc',
+        # crypto: Node's own OpenSSL, its headers come with Node's and nothing is linked (crypto/gcm.h)
+        'crypto/gcm.cc',
+        'crypto/key_chain.cc',
+        'crypto/opener.cc',
+        'crypto/sealer.cc',
         # engine
+        'binding/crypto_wrap.cc',
         'binding/engine_binding.cc',
         'binding/engine_wrap.cc',
         'binding/link_core_wrap.cc',

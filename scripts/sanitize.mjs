@@ -16,7 +16,7 @@ const seconds = secondsAt < 0 ? null : Number(options.splice(secondsAt, 2)[1]);
 
 const flags = ['-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-Wall', '-Wextra', '-Werror'];
 const common = [...flags, '-fno-sanitize-recover=all', '-pthread', '-Inative'];
-const engine = [...sources('native/engine'), ...sources('native/memory')];
+const engine = ['engine', 'memory', 'crypto'].flatMap((room) => sources(`native/${room}`));
 const qemu = sources('native/qemu');
 
 /** `-fsanitize=fuzzer` brings its own main; an artifact of a crash is kept beside the binary. */
@@ -133,7 +133,7 @@ async function build({ name, sanitize, files }) {
   };
   try {
     await Promise.all(Array.from({ length: availableParallelism() }, worker));
-    await compile([`-fsanitize=${sanitize}`, ...files.map(objectOf), '-o', binary]);
+    await compile([`-fsanitize=${sanitize}`, ...files.map(objectOf), '-lcrypto', '-o', binary]);
   } finally {
     rmSync(objects, { recursive: true });
   }

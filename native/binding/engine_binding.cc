@@ -6,6 +6,7 @@ namespace dwcp {
 
 void RegisterEngine(Napi::Env env, Napi::Object exports) {
   exports.Set("Engine", EngineWrap::Define(env));
+  RegisterCrypto(env, exports);
   RegisterLinkCore(env, exports);
 }
 

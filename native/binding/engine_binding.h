@@ -5,6 +5,7 @@
 namespace dwcp {
 
 void RegisterEngine(Napi::Env env, Napi::Object exports);
+void RegisterCrypto(Napi::Env env, Napi::Object exports);
 void RegisterLinkCore(Napi::Env env, Napi::Object exports);
 
 }  // namespace dwcp

@@ -96,6 +96,7 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::SetCongestion>("setCongestion"),
                       InstanceMethod<&EngineWrap::CloseStream>("closeStream"),
                       InstanceMethod<&EngineWrap::OpenLink>("openLink"),
+                      InstanceMethod<&EngineWrap::SetKeys>("setKeys"),
                       InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
                       InstanceMethod<&EngineWrap::SetCodecPolicy>("setCodecPolicy"),
                       InstanceMethod<&EngineWrap::LinkCounters>("linkCounters"),
@@ -215,6 +216,22 @@ Napi::Value EngineWrap::OpenLink(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), engine_->OpenLink(window_bytes, chunk_bytes)->id());
 }
 
+// (link, keyBytes, sendSecret, receiveSecret, bytesPerKey): 0 key bytes mean frames with a CRC.
+// False when open transfers stand in the way.
+Napi::Value EngineWrap::SetKeys(const Napi::CallbackInfo& info) {
+  const size_t key_bytes = info[1].As<Napi::Number>().Uint32Value();
+  std::shared_ptr<LinkKeys> keys;
+  if (key_bytes > 0) {
+    SealLimits limits;
+    if (const uint64_t bytes = Wide(info, 4)) limits.bytes_per_key = bytes;
+    keys = std::make_shared<LinkKeys>(info[2].As<Napi::Uint8Array>().Data(),
+                                      info[3].As<Napi::Uint8Array>().Data(), key_bytes, limits);
+  }
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  return Napi::Boolean::New(info.Env(), link == nullptr || link->SetKeys(std::move(keys)));
+}
+
 void EngineWrap::SetMaxBandwidth(const Napi::CallbackInfo& info) {
   Engine::Guard guard(engine_.get());
   if (Link* link = engine_->link(Int(info, 0))) link->SetMaxBandwidth(Wide(info, 1));
@@ -247,6 +264,9 @@ Napi::Value EngineWrap::LinkCounters(const Napi::CallbackInfo& info) {
   Set(out, "chunksLanded", counters.chunks_landed);
   Set(out, "chunksDuplicate", counters.chunks_duplicate);
   Set(out, "chunksCorrupt", counters.chunks_corrupt);
+  Set(out, "framesForged", counters.frames_forged);
+  Set(out, "framesReplayed", counters.frames_replayed);
+  Set(out, "chunksResealed", counters.chunks_resealed);
   Set(out, "stagingBytes", link->pool().bytes());
   return out;
 }

@@ -24,6 +24,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   void SetCongestion(const Napi::CallbackInfo& info);
   void CloseStream(const Napi::CallbackInfo& info);
   Napi::Value OpenLink(const Napi::CallbackInfo& info);
+  Napi::Value SetKeys(const Napi::CallbackInfo& info);
   void SetMaxBandwidth(const Napi::CallbackInfo& info);
   void SetCodecPolicy(const Napi::CallbackInfo& info);
   Napi::Value LinkCounters(const Napi::CallbackInfo& info);

@@ -91,12 +91,17 @@ bool ByteSender::Build(Buffer* buffer, Stream* stream) {
   if (got == 0 && !readable_) return false;
   buffer->payload_bytes = static_cast<uint32_t>(got);
   local_bytes_ += got;
+  const uint64_t seq = core_.Reserve(kChunkFrameOverhead + link_->chunk_bytes(), stream->id());
   if (got == 0) {
     ended_ = true;
-    end_seq_ = core_.next();
+    end_seq_ = seq;
   }
-  Seal(buffer, core_.next(), FrameType::kChunkBytes, 0, got == 0 ? kEndOfBytes : 0, nullptr);
-  Keep(core_.Stage(buffer->frame_bytes(), stream->id()), buffer);
+  Keep(seq, buffer);
+  {
+    Engine::Outside outside(link_->engine());
+    Seal(buffer, seq, FrameType::kChunkBytes, 0, got == 0 ? kEndOfBytes : 0, nullptr);
+  }
+  core_.Built(seq, buffer->frame_bytes());
   return true;
 }
 
@@ -172,7 +177,7 @@ const char* ByteReceiver::Check(const FrameHeader& header, Buffer*) {
 
 bool ByteReceiver::Take(const FrameHeader& header, Buffer* buffer, const PageDigest*) {
   if (failed_) return false;
-  buffer->end = header.flags == kEndOfBytes;
+  buffer->end = (header.flags & kEndOfBytes) != 0;
   held_[header.seq % kOutstandingMax] = buffer;
   counters_.wire_bytes += kHeaderBytes + header.body_bytes;
   Flush();

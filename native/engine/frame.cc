@@ -36,11 +36,18 @@ FrameError CheckChunk(const FrameHeader& h) {
   if (h.seq == 0) return FrameError::kName;
   if (h.raw_bytes > kChunkBytesMax || h.encoded_bytes != h.raw_bytes) return FrameError::kLength;
   if (h.map_entries > kMapEntriesMax) return FrameError::kMap;
-  if (h.body_bytes != h.map_entries * 8 + h.encoded_bytes) return FrameError::kLength;
+  if (h.plain_bytes() != h.map_entries * 8 + h.encoded_bytes) return FrameError::kLength;
   return FrameError::kNone;
 }
 
 FrameError CheckByType(const FrameHeader& h) {
+  if (h.sealed()) {
+    // What joins has no key yet.
+    if (h.type <= FrameType::kAccept) return FrameError::kType;
+    if (h.body_bytes < kSealBytes) return FrameError::kLength;
+    if (h.tag != 0) return FrameError::kCheck;
+  }
+  const uint32_t flags = h.flags & ~kSealed;
   switch (h.type) {
     case FrameType::kChallenge:
       return h.body_bytes == kChallengeBytes ? FrameError::kNone : FrameError::kLength;
@@ -53,14 +60,14 @@ FrameError CheckByType(const FrameHeader& h) {
       return CheckChunk(h);
     case FrameType::kChunkBytes:
       if (h.map_entries != 0) return FrameError::kMap;
-      if (h.flags > kEndOfBytes) return FrameError::kType;
-      if ((h.flags == kEndOfBytes) != (h.raw_bytes == 0)) return FrameError::kLength;
+      if (flags > kEndOfBytes) return FrameError::kType;
+      if ((flags == kEndOfBytes) != (h.raw_bytes == 0)) return FrameError::kLength;
       return CheckChunk(h);
     case FrameType::kAck:
-      return h.body_bytes <= kAckBytesMax && h.body_bytes % 8 == 0 ? FrameError::kNone
-                                                                   : FrameError::kLength;
+      return h.plain_bytes() <= kAckBytesMax && h.plain_bytes() % 8 == 0 ? FrameError::kNone
+                                                                         : FrameError::kLength;
     case FrameType::kReset:
-      return h.body_bytes == 0 ? FrameError::kNone : FrameError::kLength;
+      return h.plain_bytes() == 0 ? FrameError::kNone : FrameError::kLength;
   }
   return FrameError::kType;
 }
@@ -100,6 +107,7 @@ void WriteHeader(uint8_t* out, const FrameHeader& h) {
   Put<uint64_t>(out, 24, h.seq);
   if (h.type == FrameType::kAck) {
     Put<uint64_t>(out, 32, h.credit);
+    Put<uint16_t>(out, 40, static_cast<uint16_t>(h.flags));
   } else {
     Put<uint16_t>(out, 32, static_cast<uint16_t>(h.map_entries));
     Put<uint16_t>(out, 34, static_cast<uint16_t>(h.flags));
@@ -123,6 +131,7 @@ FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
   h->seq = Get<uint64_t>(in, 24);
   if (h->type == FrameType::kAck) {
     h->credit = Get<uint64_t>(in, 32);
+    h->flags = Get<uint16_t>(in, 40);
   } else {
     h->map_entries = Get<uint16_t>(in, 32);
     h->flags = Get<uint16_t>(in, 34);

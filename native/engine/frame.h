@@ -20,7 +20,10 @@ constexpr uint32_t kAckBytesMax = kOutstandingMax / 8;
 // Looking at zero pages costs time but no payload, so a chunk's pages are bounded apart from its
 // bytes.
 constexpr uint32_t kPagesPerChunkMax = 16384;
-constexpr uint64_t kChunkFrameOverhead = kHeaderBytes + kMapBytesMax;
+// A sealed body is nonce, ciphertext of what the plain body would be, tag of AES-GCM. The whole
+// header is associated data, and its CRC tag is zero.
+constexpr uint32_t kSealBytes = 12 + 16;
+constexpr uint64_t kChunkFrameOverhead = kHeaderBytes + kMapBytesMax + kSealBytes;
 
 enum class FrameType : uint8_t {
   kChallenge = 1,
@@ -40,10 +43,14 @@ struct FrameHeader {
   uint64_t seq;            // chunk: sequence from 1; ack: cumulative
   uint64_t credit;         // ack only: absolute bytes
   uint32_t map_entries;    // page chunk only
-  uint32_t flags;          // byte chunk only: kEndOfBytes
+  uint32_t flags;          // kSealed; byte chunk only: kEndOfBytes
   uint32_t raw_bytes;      // chunk: bytes before encoding
   uint32_t encoded_bytes;  // chunk: bytes on the wire after the map
-  uint32_t tag;            // CRC32C of header with a zero tag, then body
+  uint32_t tag;            // CRC32C of header with a zero tag, then body; 0 in a sealed frame
+
+  bool sealed() const;
+  // Of the body once it was opened.
+  uint32_t plain_bytes() const;
 };
 
 constexpr uint32_t kEndOfBytes = 1;
@@ -52,6 +59,11 @@ constexpr uint32_t kCodecShift = 4;
 constexpr uint32_t kCodecMask = 0xfu << kCodecShift;
 // Bit 8: the body is sealed.
 constexpr uint32_t kSealed = 1u << 8;
+
+inline bool FrameHeader::sealed() const { return (flags & kSealed) != 0; }
+inline uint32_t FrameHeader::plain_bytes() const {
+  return sealed() ? body_bytes - kSealBytes : body_bytes;
+}
 
 enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2, kZstdDictionary = 3 };
 

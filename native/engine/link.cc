@@ -19,6 +19,23 @@ void Link::StreamGone(Stream* stream) {
   if (lost > 0) Kick();
 }
 
+bool Link::SetKeys(std::shared_ptr<LinkKeys> keys) {
+  const bool is_other_kind = (keys == nullptr) != (keys_ == nullptr);
+  if (is_other_kind && (!senders_.empty() || HasReceivers())) return false;
+  while (!streams_.empty()) streams_.back()->Close("", "");
+  keys_ = std::move(keys);
+  return true;
+}
+
+bool Link::Renew(Buffer* buffer) {
+  if (keys_ == nullptr) return true;
+  const std::shared_ptr<Sealer> sealer(keys_, &keys_->sealer);
+  if (buffer->sealer == sealer && !sealer->IsStale(buffer->nonce)) return true;
+  counters_.chunks_resealed++;
+  Engine::Outside outside(engine_);
+  return buffer->SealAnew(sealer);
+}
+
 void Link::SetMaxBandwidth(uint64_t bytes_per_sec) {
   bucket_.SetRate(bytes_per_sec, Engine::NowUs());
   Kick();
@@ -50,6 +67,7 @@ Buffer* Link::Pull(Stream* stream) {
     }
     counters_.chunks_sent++;
     if (reinjected) counters_.chunks_reinjected++;
+    if (!Renew(buffer)) sender.Fail("ERR_DWCP_CORRUPT", "a chunk was damaged while it waited");
     return buffer;
   }
   if (!wants_room) counters_.idle_pulls++;
@@ -140,6 +158,11 @@ Receiver* Link::FindReceiver(uint64_t transfer_id, uint32_t epoch) {
     if (slot && slot->name().id == transfer_id && slot->name().epoch == epoch) return slot.get();
   }
   return nullptr;
+}
+
+bool Link::HasReceivers() const {
+  return std::any_of(receivers_.begin(), receivers_.end(),
+                     [](const auto& slot) { return slot != nullptr; });
 }
 
 void Link::Fail(const std::string& code, const std::string& message) {

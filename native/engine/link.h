@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "codec/policy.h"
+#include "crypto/link_keys.h"
 #include "engine/pacing.h"
 #include "engine/staging.h"
 #include "engine/staging_target.h"
@@ -21,6 +22,9 @@ constexpr size_t kSendersMax = 64;
 struct LinkCounters {
   uint64_t wire_bytes_sent = 0, wire_bytes_received = 0, chunks_sent = 0, chunks_reinjected = 0;
   uint64_t chunks_landed = 0, chunks_duplicate = 0, chunks_corrupt = 0;
+  // A tag that did not hold; a frame that was here before and is no re-injection.
+  uint64_t frames_forged = 0, frames_replayed = 0;
+  uint64_t chunks_resealed = 0;
   // Pulls that found nothing to send, or were paced: the wire had room that nobody used.
   uint64_t idle_pulls = 0;
 };
@@ -49,6 +53,15 @@ class Link {
   // From the next chunk that is built on.
   void SetCodecPolicy(const CodecPolicy& policy) { codec_policy_ = policy; }
   const CodecPolicy& codec_policy() const { return codec_policy_; }
+  // Under a Guard. Streams that are attached from now on carry nothing that these keys did not
+  // seal; null means frames with a CRC. Streams of the keys before end, and what they carried is
+  // sealed anew when another one takes it over. False while transfers are open and would have to
+  // change between the two kinds of frames.
+  bool SetKeys(std::shared_ptr<LinkKeys> keys);
+  // What to seal chunks with, or null. Stands still for whoever holds the lock or is Outside.
+  const std::shared_ptr<LinkKeys>& keys() const { return keys_; }
+  // Makes a chunk that is about to be sent recognisable for the peer. May go Outside.
+  bool Renew(Buffer* buffer);
   // The next chunk for this stream, re-injections first, transfers in turn; null when none may go.
   Buffer* Pull(Stream* stream);
   // 0, or microseconds until the bucket lets the next chunk go; kicks when it just did.
@@ -88,7 +101,9 @@ class Link {
   size_t measured_turn_ = 0;
   PacingBucket bucket_;
   CodecPolicy codec_policy_;
+  std::shared_ptr<LinkKeys> keys_;
   bool MayPull();
+  bool HasReceivers() const;
   bool throttled_ = false;
   uint64_t generation_ = 0;
   size_t turn_ = 0;

@@ -85,6 +85,11 @@ class ReceiveCore {
   bool AdmitPage(uint64_t page, uint64_t seq);
   // The chunk is in its place: it counts as acknowledged and frees its credit.
   void Landed(uint64_t seq);
+  // Was it claimed or landed already?
+  bool Holds(uint64_t seq) const {
+    return seq <= cumulative_ || (seq <= cumulative_ + kOutstandingMax &&
+                                  slots_[seq % kOutstandingMax].state != State::kAbsent);
+  }
   void Describe(AckState* ack) const;
   uint64_t cumulative() const { return cumulative_; }
 

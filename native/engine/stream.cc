@@ -57,11 +57,22 @@ void Stream::QueueFrame(FrameHeader header, const uint8_t* body) {
     out_bytes_ -= out_offset_;
     out_offset_ = 0;
   }
+  const uint32_t plain_bytes = header.body_bytes;
+  if (keys_ != nullptr) {
+    header.flags |= kSealed;
+    header.body_bytes += kSealBytes;
+  }
   if (out_bytes_ + kHeaderBytes + header.body_bytes > out_.size()) return;  // repeated later
   uint8_t* out = out_.data() + out_bytes_;
   WriteHeader(out, header);
-  if (header.body_bytes > 0) std::memcpy(out + kHeaderBytes, body, header.body_bytes);
-  PatchTag(out, Crc32c(HeaderCrc(out), out + kHeaderBytes, header.body_bytes));
+  uint8_t* text = out + kHeaderBytes + (keys_ == nullptr ? 0 : kNonceBytes);
+  if (plain_bytes > 0) std::memcpy(text, body, plain_bytes);
+  if (keys_ == nullptr) {
+    PatchTag(out, Crc32c(HeaderCrc(out), text, plain_bytes));
+  } else {
+    keys_->sealer.SealSmall({out, kHeaderBytes}, {text, plain_bytes}, out + kHeaderBytes,
+                            text + plain_bytes);
+  }
   out_bytes_ += kHeaderBytes + header.body_bytes;
   Arm();
 }
@@ -78,6 +89,7 @@ void Stream::Attach(Link* link) {
   if (state_ == State::kClosed) return;
   state_ = State::kAttached;
   link_ = link;
+  keys_ = link->keys();
   link->Attach(this);
   Want(kIn, true);
 }
@@ -133,6 +145,18 @@ bool Stream::Refuse(const char* what) {
   return false;
 }
 
+bool Stream::Forged() {
+  link_->counters().frames_forged++;
+  Close("ERR_DWCP_CORRUPT", "a frame from " + remote_ + " is not what the peer sealed");
+  return false;
+}
+
+bool Stream::Replayed() {
+  link_->counters().frames_replayed++;
+  Close("ERR_DWCP_PROTOCOL", "a frame from " + remote_ + " was here before");
+  return false;
+}
+
 bool Stream::Corrupt(const std::string& message) {
   if (link_ != nullptr) link_->counters().chunks_corrupt++;
   Close("ERR_DWCP_CORRUPT", message);
@@ -176,20 +200,19 @@ ssize_t Stream::Transfer(Call call) {
 // Reads what the current frame lacks and, in the same call, the next header.
 void Stream::Read() {
   for (int turn = 0; turn < kFramesPerTurn * 4 && !engine_->wanted(); turn++) {
-    iovec parts[3];
+    iovec parts[Buffer::kPartsMax];
     int count = 0;
     size_t wanted = 0;
     if (!in_body_) {
       parts[count++] = {header_ + header_got_, kHeaderBytes - header_got_};
     } else if (rx_ != nullptr) {
-      const size_t map_bytes = frame_.map_entries * size_t{8};
-      if (body_got_ < map_bytes) {
-        parts[count++] = {rx_->meta + kHeaderBytes + body_got_, map_bytes - body_got_};
-      }
-      const size_t payload_got = body_got_ > map_bytes ? body_got_ - map_bytes : 0;
-      if (payload_got < frame_.encoded_bytes) {
-        parts[count++] = {rx_->payload + payload_got, frame_.encoded_bytes - payload_got};
-      }
+      const bool sealed = frame_.sealed();
+      count = PartsFrom<4>(body_got_,
+                           {{{rx_->nonce, sealed ? kNonceBytes : 0},
+                             {rx_->meta + kHeaderBytes, frame_.map_entries * size_t{8}},
+                             {rx_->payload, frame_.encoded_bytes},
+                             {rx_->seal_tag, sealed ? kSealTagBytes : 0}}},
+                           parts);
       wanted = frame_.body_bytes - body_got_;
     } else {
       parts[count++] = {small_ + body_got_, frame_.body_bytes - body_got_};
@@ -241,6 +264,10 @@ bool Stream::OnHeader() {
   if (attached_type != (state_ == State::kAttached)) {
     return Refuse(FrameErrorText(FrameError::kType));
   }
+  if (attached_type && frame_.sealed() != (keys_ != nullptr)) {
+    return Refuse(frame_.sealed() ? "a sealed frame on a link without keys"
+                                  : "a frame that nobody sealed on a link with keys");
+  }
   in_body_ = true;
   body_got_ = 0;
   if (frame_.type == FrameType::kChunkPages || frame_.type == FrameType::kChunkBytes) {
@@ -255,8 +282,9 @@ bool Stream::OnBody() {
   in_body_ = false;
   header_got_ = 0;
   if (rx_ != nullptr) return OnChunk();
-  const uint32_t crc = Crc32c(HeaderCrc(header_), small_, frame_.body_bytes);
-  if (crc != frame_.tag) {
+  if (frame_.sealed()) {
+    if (!OpenSmall()) return false;
+  } else if (Crc32c(HeaderCrc(header_), small_, frame_.body_bytes) != frame_.tag) {
     return Corrupt("a frame from " + remote_ + " failed its checksum");
   }
   if (state_ == State::kJoining) return OnJoinFrame();
@@ -265,6 +293,17 @@ bool Stream::OnBody() {
   if (sender != nullptr) {
     sender->Fail("ERR_DWCP_PROTOCOL", "the peer knows no such transfer");
   }
+  return true;
+}
+
+bool Stream::OpenSmall() {
+  uint8_t* text = small_ + kNonceBytes;
+  const size_t bytes = frame_.plain_bytes();
+  const SealPart body{text, bytes};
+  if (!keys_->opener.Open(small_, {header_, kHeaderBytes}, &body, 1, text + bytes)) return Forged();
+  // Each of these is sealed for one sending: the second time it is somebody else's.
+  if (!keys_->opener.Mark(small_)) return Replayed();
+  std::memmove(small_, text, bytes);
   return true;
 }
 
@@ -310,10 +349,38 @@ bool Stream::OnAckFrame() {
   AckState ack;
   ack.cumulative = frame_.seq;
   ack.credit_bytes = frame_.credit;
-  ack.word_count = frame_.body_bytes / 8;
-  std::memcpy(ack.words.data(), small_, frame_.body_bytes);
+  ack.word_count = frame_.plain_bytes() / 8;
+  std::memcpy(ack.words.data(), small_, frame_.plain_bytes());
   if (!sender->OnAck(ack)) return Refuse("acknowledges what was never sent");
   link_->KickOne();
+  return true;
+}
+
+// Outside. The digests are those of the pages that its payload consists of.
+bool Stream::CheckChunk(Buffer* buffer, PageDigest* digests) const {
+  const uint32_t start = Crc32c(HeaderCrc(header_), buffer->map(), frame_.map_entries * size_t{8});
+  if (frame_.type == FrameType::kChunkBytes) {
+    return Crc32c(start, buffer->payload, frame_.encoded_bytes) == frame_.tag;
+  }
+  uint32_t pages_crc = start;
+  const size_t pages = frame_.encoded_bytes / kPageBytes;
+  for (size_t i = 0; i < pages; i++) {
+    digests[i] = DigestPage(buffer->payload + i * kPageBytes);
+    pages_crc = Crc32cAppendPage(pages_crc, digests[i]);
+  }
+  return pages_crc == frame_.tag;
+}
+
+// The same for one that is sealed.
+bool Stream::OpenChunk(Buffer* buffer, PageDigest* digests) {
+  const SealPart body[2] = {{buffer->meta + kHeaderBytes, frame_.map_entries * size_t{8}},
+                            {buffer->payload, frame_.encoded_bytes}};
+  if (!keys_->opener.Open(buffer->nonce, {header_, kHeaderBytes}, body, 2, buffer->seal_tag)) {
+    return false;
+  }
+  if (frame_.type == FrameType::kChunkBytes) return true;
+  const size_t pages = frame_.encoded_bytes / kPageBytes;
+  for (size_t i = 0; i < pages; i++) digests[i] = DigestPage(buffer->payload + i * kPageBytes);
   return true;
 }
 
@@ -322,26 +389,17 @@ bool Stream::OnChunk() {
   rx_ = nullptr;
   LinkCounters& counters = link_->counters();
   PageDigest* digests = loop()->digests();
-  const uint32_t crc = [&] {
+  const bool sealed = frame_.sealed();
+  const bool holds = [&] {
     Engine::Outside outside(engine_);
-    const uint32_t start =
-        Crc32c(HeaderCrc(header_), buffer->map(), frame_.map_entries * size_t{8});
-    if (frame_.type == FrameType::kChunkBytes) {
-      return Crc32c(start, buffer->payload, frame_.encoded_bytes);
-    }
-    uint32_t pages_crc = start;
-    const size_t pages = frame_.encoded_bytes / kPageBytes;
-    for (size_t i = 0; i < pages; i++) {
-      digests[i] = DigestPage(buffer->payload + i * kPageBytes);
-      pages_crc = Crc32cAppendPage(pages_crc, digests[i]);
-    }
-    return pages_crc;
+    return sealed ? OpenChunk(buffer, digests) : CheckChunk(buffer, digests);
   }();
   BufferPool& pool = link_->pool();
-  if (crc != frame_.tag) {
+  if (!holds) {
     pool.Give(buffer);
-    return Corrupt("a chunk from " + remote_ + " failed its checksum");
+    return sealed ? Forged() : Corrupt("a chunk from " + remote_ + " failed its checksum");
   }
+  const bool is_fresh = !sealed || keys_->opener.Mark(buffer->nonce);
   Receiver* receiver = link_->FindReceiver(frame_.transfer_id, frame_.epoch);
   if (receiver == nullptr) {
     pool.Give(buffer);
@@ -357,6 +415,13 @@ bool Stream::OnChunk() {
   if (wrong != nullptr) {
     pool.Give(buffer);
     return Refuse(wrong);
+  }
+  // A chunk that lost its stream comes again as the identical frame, and is then a duplicate for
+  // the receiver, too. One that was here and would still be news is a replay, or so late that it
+  // can not be told: its stream ends, and what it really carried is sealed anew for another one.
+  if (!is_fresh && !receiver->core().Holds(frame_.seq)) {
+    pool.Give(buffer);
+    return Replayed();
   }
   const Offer offer = receiver->core().Offered(frame_.seq, kHeaderBytes + frame_.body_bytes);
   if (offer == Offer::kNew) {
@@ -411,21 +476,12 @@ void Stream::Write() {
       Want(kOut, false);
       return;
     }
-    iovec parts[2];
+    iovec parts[Buffer::kPartsMax];
     msghdr message{};
     message.msg_iov = parts;
     // A chunk that was begun ends first; small frames go between chunks.
     if (tx_ != nullptr) {
-      size_t offset = tx_offset_;
-      if (offset < tx_->meta_bytes) {
-        parts[message.msg_iovlen++] = {tx_->meta + offset, tx_->meta_bytes - offset};
-        offset = 0;
-      } else {
-        offset -= tx_->meta_bytes;
-      }
-      if (offset < tx_->payload_bytes) {
-        parts[message.msg_iovlen++] = {tx_->payload + offset, tx_->payload_bytes - offset};
-      }
+      message.msg_iovlen = static_cast<size_t>(tx_->Parts(tx_offset_, parts));
     } else {
       parts[message.msg_iovlen++] = {out_.data() + out_offset_, out_bytes_ - out_offset_};
     }

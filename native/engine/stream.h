@@ -56,8 +56,14 @@ class Stream final : public Pollable {
   bool OnBody();
   bool OnJoinFrame();
   bool OnAckFrame();
+  bool CheckChunk(Buffer* buffer, PageDigest* digests) const;
+  bool OpenChunk(Buffer* buffer, PageDigest* digests);
   bool OnChunk();
   bool Refuse(const char* what);
+  bool Forged();
+  bool Replayed();
+  // Opens a small frame in place.
+  bool OpenSmall();
   bool Corrupt(const std::string& message);
   void QueueFrame(FrameHeader header, const uint8_t* body);
   void FinishChunk();
@@ -70,6 +76,8 @@ class Stream final : public Pollable {
   uint64_t deadline_us_;
   State state_;
   Link* link_ = nullptr;
+  // Of the session that this stream joined: it knows no others, so no frame has to name its key.
+  std::shared_ptr<LinkKeys> keys_;
 
   uint8_t header_[kHeaderBytes];
   size_t header_got_ = 0;

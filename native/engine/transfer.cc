@@ -68,11 +68,17 @@ void Sender::Seal(Buffer* buffer, uint64_t seq, FrameType type, uint32_t map_ent
   header.transfer_id = name_.id;
   header.seq = seq;
   header.map_entries = map_entries;
-  header.flags = flags;
+  // The keys stand still: nobody changes them while somebody is Outside.
+  const std::shared_ptr<LinkKeys>& keys = link_->keys();
+  header.flags = flags | (keys == nullptr ? 0 : kSealed);
   header.raw_bytes = header.encoded_bytes = buffer->payload_bytes;
-  header.body_bytes = map_entries * 8 + buffer->payload_bytes;
+  header.body_bytes = map_entries * 8 + buffer->payload_bytes + (keys == nullptr ? 0 : kSealBytes);
   buffer->meta_bytes = kHeaderBytes + map_entries * 8;
   WriteHeader(buffer->header(), header);
+  if (keys != nullptr) {
+    buffer->Seal(std::shared_ptr<Sealer>(keys, &keys->sealer));
+    return;
+  }
   uint32_t crc = HeaderCrc(buffer->header());
   crc = Crc32c(crc, buffer->map(), map_entries * 8);
   if (digests == nullptr) {

@@ -28,13 +28,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   }
   dwcp::FrameHeader header;
   if (dwcp::ReadHeader(header_bytes, &header) != dwcp::FrameError::kNone) return 0;
-  Require(header.body_bytes <= dwcp::kMapBytesMax + dwcp::kChunkBytesMax);
+  Require(header.body_bytes <= dwcp::kMapBytesMax + dwcp::kChunkBytesMax + dwcp::kSealBytes);
   // What passed must be what the same fields are written as, so that nothing is read two ways.
   uint8_t again[dwcp::kHeaderBytes];
   dwcp::WriteHeader(again, header);
   dwcp::FrameHeader reread;
   Require(dwcp::ReadHeader(again, &reread) == dwcp::FrameError::kNone);
   Require(reread.seq == header.seq && reread.body_bytes == header.body_bytes);
+  Require(reread.sealed() == header.sealed());
   const bool chunk =
       header.type == dwcp::FrameType::kChunkPages || header.type == dwcp::FrameType::kChunkBytes;
   if (!chunk) {
@@ -43,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   }
   Require(header.seq > 0 && header.encoded_bytes <= dwcp::kChunkBytesMax);
   Require(header.map_entries <= dwcp::kMapEntriesMax);
-  Require(header.body_bytes == header.map_entries * uint64_t{8} + header.encoded_bytes);
+  Require(header.plain_bytes() == header.map_entries * uint64_t{8} + header.encoded_bytes);
   if (header.type != dwcp::FrameType::kChunkPages) return 0;
   std::vector<dwcp::MapEntry> map(header.map_entries);
   const size_t rest = bytes - sizeof header_bytes - 1;

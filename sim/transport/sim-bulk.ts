@@ -253,6 +253,12 @@ class SimBulkLink implements BulkLink {
     this.maxBytesPerSec = bytesPerSec;
   }
 
+  /** Nothing is carried, so there is nothing to seal. */
+  setKeys(): boolean {
+    for (const stream of [...this.streams]) stream.close();
+    return true;
+  }
+
   counters(): ReturnType<BulkLink['counters']> {
     const wire = [...this.streams].map((stream) => stream.info());
     return {
@@ -260,7 +266,8 @@ class SimBulkLink implements BulkLink {
       wireBytesSent: wire.reduce((sum, info) => sum + (info?.bytesSent ?? 0), 0),
       wireBytesReceived: wire.reduce((sum, info) => sum + (info?.bytesReceived ?? 0), 0),
       ...{ chunksSent: 0, chunksReinjected: 0, chunksLanded: 0, chunksDuplicate: 0 },
-      ...{ chunksCorrupt: 0, stagingBytes: 0 },
+      ...{ chunksCorrupt: 0, framesForged: 0, framesReplayed: 0, chunksResealed: 0 },
+      stagingBytes: 0,
     };
   }
 

@@ -50,6 +50,14 @@ export interface NativeEngine {
   setCongestion(stream: number, name: string): void;
   closeStream(stream: number): void;
   openLink(windowBytes: number, chunkBytes: number): number;
+  /** 0 key bytes: frames with a CRC. False when open transfers stand in the way. */
+  setKeys(
+    link: number,
+    keyBytes: number,
+    sendSecret: Uint8Array,
+    receiveSecret: Uint8Array,
+    bytesPerKey: number,
+  ): boolean;
   setMaxBandwidth(link: number, bytesPerSec: number): void;
   setCodecPolicy(
     link: number,
@@ -104,15 +112,51 @@ export interface LinkAction {
   readonly landed?: readonly number[];
 }
 
+export interface SealedFrame {
+  readonly nonce: Uint8Array;
+  readonly body: Uint8Array;
+  readonly tag: Uint8Array;
+}
+
+/** What seals one direction of a link's frames. See `native/crypto/sealer.h`. */
+export interface FrameSealer {
+  sealChunk(header: Uint8Array, body: Uint8Array): SealedFrame;
+  sealSmall(header: Uint8Array, body: Uint8Array): SealedFrame;
+  unseal(
+    header: Uint8Array,
+    nonce: Uint8Array,
+    body: Uint8Array,
+    tag: Uint8Array,
+  ): Uint8Array | null;
+  isStale(nonce: Uint8Array): boolean;
+}
+
+/** See `native/crypto/opener.h`. */
+export interface FrameOpener {
+  /** Null when the tag does not hold. */
+  open(header: Uint8Array, nonce: Uint8Array, body: Uint8Array, tag: Uint8Array): Uint8Array | null;
+  /** True the first time only. */
+  mark(nonce: Uint8Array): boolean;
+}
+
 export interface EngineAddon {
   readonly Engine: new (
     onEvents: (events: readonly EngineEvent[]) => void,
     ioThreads: number,
   ) => NativeEngine;
+  readonly FrameSealer: new (
+    secret: Uint8Array,
+    keyBytes: number,
+    bytesPerKey?: number,
+    framesPerLaneAndKey?: number,
+  ) => FrameSealer;
+  readonly FrameOpener: new (secret: Uint8Array, keyBytes: number) => FrameOpener;
   readonly LinkSendCore: new (windowBytes: number) => LinkCore;
   readonly LinkReceiveCore: new (windowBytes: number, pageCount: number) => LinkCore;
 }
 
 export const NativeEngine: EngineAddon['Engine'] = addon.Engine;
+export const FrameSealer: EngineAddon['FrameSealer'] = addon.FrameSealer;
+export const FrameOpener: EngineAddon['FrameOpener'] = addon.FrameOpener;
 export const LinkSendCore: EngineAddon['LinkSendCore'] = addon.LinkSendCore;
 export const LinkReceiveCore: EngineAddon['LinkReceiveCore'] = addon.LinkReceiveCore;

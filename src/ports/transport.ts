@@ -134,6 +134,18 @@ export interface BulkLinkOptions {
   readonly windowBytes: number;
   /** Page bytes per chunk, 4 KiB to 16 MiB. */
   readonly chunkBytes: number;
+  /** Absent or null: frames carry a checksum, and whoever sees the wire sees the guest. */
+  readonly keys?: BulkKeys | null;
+}
+
+/** What the frames of one session are sealed with. Copied when it is taken; wipe it then. */
+export interface BulkKeys {
+  readonly keyBits: 128 | 256;
+  /** 32 bytes each; ours to send is the peer's to receive. */
+  readonly sendSecret: Uint8Array;
+  readonly receiveSecret: Uint8Array;
+  /** How much one key may seal before the next one follows from it; default 1 TiB. */
+  readonly bytesPerKey?: number;
 }
 
 /** Everything between us and one peer, over any number of attached streams. */
@@ -143,6 +155,12 @@ export interface BulkLink {
   setMaxBandwidth(bytesPerSec: number): void;
   /** How pages are encoded from the next chunk on; what was built already goes as it is. `raw` at first. */
   setCodecPolicy(policy: CodecPolicy): void;
+  /**
+   * Keys of a new session. Its streams of the old one end; what they carried is sealed anew when a
+   * stream that is attached from now on takes it over. A link does not change between sealed and not
+   * while transfers are open: false then.
+   */
+  setKeys(keys: BulkKeys | null): boolean;
   counters(): BulkLinkCounters;
   lanes(): BulkLinkLanes;
   sendPages(options: PageSendOptions, listener: (event: SendEvent) => void): PageSender;
@@ -180,6 +198,12 @@ export interface BulkLinkCounters {
   readonly chunksLanded: number;
   readonly chunksDuplicate: number;
   readonly chunksCorrupt: number;
+  /** Frames that the peer did not seal so; each ended its stream. */
+  readonly framesForged: number;
+  /** Frames that were here before and are no re-injection; each ended its stream. */
+  readonly framesReplayed: number;
+  /** Chunks sealed a second time, under new keys or a fresh nonce. */
+  readonly chunksResealed: number;
   readonly stagingBytes: number;
 }
 

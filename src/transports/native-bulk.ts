@@ -7,6 +7,7 @@ import { type EngineEvent, NativeEngine } from '../native.ts';
 import type { PageSet } from '../ports/memory.ts';
 import type {
   BulkDialOptions,
+  BulkKeys,
   BulkLink,
   BulkLinkCounters,
   BulkLinkLanes,
@@ -44,6 +45,9 @@ const CHUNK_BYTES_MIN = 4096;
 const LEVEL_MAX = 22;
 const BASELINE_BYTES = 256 * 2 ** 20;
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
+
+const SECRET_BYTES = 32;
+const NO_SECRET = new Uint8Array(SECRET_BYTES);
 
 const IO_THREADS_MAX = 64;
 /** Beyond this a link is limited by memory or by the wire; an agent has other work for its cores. */
@@ -134,7 +138,9 @@ class NativeBulkTransport implements BulkTransport {
     );
     assertSafeInteger(options.windowBytes, 'windowBytes');
     const id = this.#engine.openLink(options.windowBytes, options.chunkBytes);
-    return new NativeBulkLink(this.#engine, this.#transfers, id, options.peer);
+    const link = new NativeBulkLink(this.#engine, this.#transfers, id, options.peer);
+    if (options.keys) link.setKeys(options.keys);
+    return link;
   }
 
   close(): void {
@@ -273,6 +279,16 @@ class NativeBulkLink implements BulkLink {
     assert(Number.isInteger(level) && level >= 0 && level <= LEVEL_MAX, `no level ${level}`);
     assertSafeInteger(baselineBytes, 'baselineBytes');
     this.#engine.setCodecPolicy(this.id, kind, codec, level, baselineBytes);
+  }
+
+  setKeys(keys: BulkKeys | null): boolean {
+    if (keys === null) return this.#engine.setKeys(this.id, 0, NO_SECRET, NO_SECRET, 0);
+    const { keyBits, sendSecret, receiveSecret, bytesPerKey = 0 } = keys;
+    assert(
+      sendSecret.length === SECRET_BYTES && receiveSecret.length === SECRET_BYTES,
+      `the secrets of a link have ${SECRET_BYTES} bytes each`,
+    );
+    return this.#engine.setKeys(this.id, keyBits / 8, sendSecret, receiveSecret, bytesPerKey);
   }
 
   counters(): BulkLinkCounters {
@@ -438,6 +454,9 @@ const NO_COUNTERS: BulkLinkCounters = {
   chunksLanded: 0,
   chunksDuplicate: 0,
   chunksCorrupt: 0,
+  framesForged: 0,
+  framesReplayed: 0,
+  chunksResealed: 0,
   stagingBytes: 0,
 };
 

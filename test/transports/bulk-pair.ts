@@ -8,6 +8,7 @@ import {
   type NativeRegion,
 } from '../../src/native.ts';
 import type {
+  BulkKeys,
   BulkLink,
   BulkStream,
   BulkTransport,
@@ -26,6 +27,19 @@ export interface PairOptions {
   readonly windowBytes?: number;
   readonly chunkBytes?: number;
   readonly ioThreads?: number;
+  /** Those of the source; the target gets them the other way round. */
+  readonly keys?: BulkKeys | null;
+}
+
+/** Equal on every call, so that a test can open what it sees on the wire. */
+export function someKeys(over: Partial<BulkKeys> = {}): BulkKeys {
+  const secret = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
+  return { keyBits: 128, sendSecret: secret(7), receiveSecret: secret(9), ...over };
+}
+
+export function turned(keys: BulkKeys | null): BulkKeys | null {
+  if (keys === null) return null;
+  return { ...keys, sendSecret: keys.receiveSecret, receiveSecret: keys.sendSecret };
 }
 
 export interface Pair {
@@ -46,10 +60,11 @@ export interface Pair {
 
 export async function pairUp(options: PairOptions): Promise<Pair> {
   const { windowBytes = 16 * MIB, chunkBytes = 256 * 1024, ioThreads = 2 } = options;
+  const { keys = null } = options;
   const listening = createNativeBulkTransport({ ioThreads });
   const dialling = createNativeBulkTransport({ ioThreads });
-  const target = listening.openLink({ peer: 'a', windowBytes, chunkBytes });
-  const source = dialling.openLink({ peer: 'b', windowBytes, chunkBytes });
+  const target = listening.openLink({ peer: 'a', windowBytes, chunkBytes, keys: turned(keys) });
+  const source = dialling.openLink({ peer: 'b', windowBytes, chunkBytes, keys });
   const lost: DwcpError[] = [];
   const accepted: BulkStream[] = [];
   const refused: RefusedConnections[] = [];

@@ -72,6 +72,7 @@ export class SimBulkLink implements BulkLink {
   readonly #counts = {
     ...{ wireBytesSent: 0, wireBytesReceived: 0, chunksSent: 0, chunksReinjected: 0 },
     ...{ chunksLanded: 0, chunksDuplicate: 0, chunksCorrupt: 0 },
+    ...{ framesForged: 0, framesReplayed: 0, chunksResealed: 0 },
   };
 
   constructor(
@@ -103,6 +104,11 @@ export class SimBulkLink implements BulkLink {
 
   /** Bytes travel as they are here, under any policy. */
   setCodecPolicy(): void {}
+
+  setKeys(): boolean {
+    for (const stream of [...this.#streams]) stream.close();
+    return true;
+  }
 
   counters(): BulkLinkCounters {
     const stagingBytes = this.#senders.reduce((sum, sender) => sum + sender.stagedBytes, 0);
