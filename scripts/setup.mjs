@@ -39,6 +39,8 @@ const TEST_TOOLS = [
     package: 'clang libclang-rt-14-dev',
     present: 'ls "$(clang -print-resource-dir)"/lib/*/libclang_rt.fuzzer*.a',
   },
+  // The addon takes Node's own; what runs without Node needs one to link with.
+  { name: 'libssl-dev', present: 'test -e /usr/include/openssl/evp.h' },
 ];
 
 /** `clean` leaves nothing in dist that the compiler made of files that are gone. */

@@ -40,6 +40,7 @@ constexpr size_t kIoThreads = 2;
 
 struct Tally {
   uint64_t rounds = 0, kills = 0, hostile = 0, reinjected = 0, refused = 0, corrupt = 0;
+  uint64_t sealed = 0, resealed = 0, forged = 0, replayed = 0;
 };
 
 // A hostile connection: blocking, with a time-out so that the engine can never hold us.
@@ -223,6 +224,9 @@ class Round {
     Side& target = backwards ? dialling_ : listening_;
     listening_link_ = Open(listening_, window_bytes, chunk_bytes);
     dialling_link_ = Open(dialling_, window_bytes, chunk_bytes);
+    sealed_ = random_() % 2 == 0;
+    if (sealed_) Rekey();
+    rekeys_ = sealed_ ? random_() % 3 : 0;
     const int source_link = backwards ? listening_link_ : dialling_link_;
     const int target_link = backwards ? dialling_link_ : listening_link_;
     name_ = {seed_, 1};
@@ -358,7 +362,32 @@ class Round {
     if (type == "sendFailed" || type == "receiveFailed") Die(type + ": " + event.message, seed_);
   }
 
+  // As a reconnect does: both sides' streams of the old keys end.
+  void Rekey() {
+    std::array<uint8_t, dwcp::kLinkSecretBytes> secrets[2];
+    for (auto& secret : secrets) {
+      for (uint8_t& byte : secret) byte = static_cast<uint8_t>(random_());
+    }
+    const size_t key_bytes = random_() % 2 == 0 ? 16 : 32;
+    dwcp::SealLimits limits;
+    if (random_() % 2 == 0) limits.bytes_per_key = 4u << 20;
+    const auto keys = [&](int own) {
+      return std::make_shared<dwcp::LinkKeys>(secrets[own].data(), secrets[1 - own].data(),
+                                              key_bytes, limits);
+    };
+    {
+      Engine::Guard guard(listening_.get());
+      if (!listening_->link(listening_link_)->SetKeys(keys(0))) Die("no new keys", seed_);
+    }
+    Engine::Guard guard(dialling_.get());
+    if (!dialling_->link(dialling_link_)->SetKeys(keys(1))) Die("no new keys", seed_);
+  }
+
   void Harm() {
+    if (rekeys_ > 0 && random_() % 32 == 0) {
+      rekeys_--;
+      Rekey();
+    }
     if (random_() % 256 == 0) lingering_.clear();
     if (kills_ > 0 && random_() % 8 == 0) {
       Side& side = random_() % 2 == 0 ? listening_ : dialling_;
@@ -394,9 +423,14 @@ class Round {
     {
       Engine::Guard guard(source.get());
       tally_.reinjected += source->link(source_link)->counters().chunks_reinjected;
+      tally_.resealed += source->link(source_link)->counters().chunks_resealed;
     }
     Engine::Guard guard(target.get());
-    tally_.corrupt += target->link(target_link)->counters().chunks_corrupt;
+    const dwcp::LinkCounters& counters = target->link(target_link)->counters();
+    tally_.corrupt += counters.chunks_corrupt;
+    tally_.forged += counters.frames_forged;
+    tally_.replayed += counters.frames_replayed;
+    if (sealed_) tally_.sealed++;
   }
 
   Side& listening_;
@@ -407,7 +441,8 @@ class Round {
   Tally& tally_;
   int listening_link_ = 0, dialling_link_ = 0;
   size_t wanted_streams_ = 1;
-  uint64_t kills_ = 0, hostile_ = 0;
+  uint64_t kills_ = 0, hostile_ = 0, rekeys_ = 0;
+  bool sealed_ = false;
   size_t acked_batches_ = 0;
   bool drained_ = false;
   dwcp::TransferName name_{};
@@ -445,11 +480,14 @@ int main(int count, char** arguments) {
   rmdir(folder);
   printf(
       "engine_faults: rounds=%llu kills=%llu hostile=%llu reinjected=%llu corrupt=%llu "
-      "refused=%llu\n",
+      "refused=%llu sealed=%llu resealed=%llu forged=%llu replayed=%llu\n",
       static_cast<unsigned long long>(tally.rounds), static_cast<unsigned long long>(tally.kills),
       static_cast<unsigned long long>(tally.hostile),
       static_cast<unsigned long long>(tally.reinjected),
       static_cast<unsigned long long>(tally.corrupt),
-      static_cast<unsigned long long>(tally.refused));
+      static_cast<unsigned long long>(tally.refused), static_cast<unsigned long long>(tally.sealed),
+      static_cast<unsigned long long>(tally.resealed),
+      static_cast<unsigned long long>(tally.forged),
+      static_cast<unsigned long long>(tally.replayed));
   return tally.rounds > 0 && tally.kills > 0 && tally.reinjected > 0 ? 0 : 1;
 }

@@ -144,7 +144,7 @@ export interface BulkKeys {
   /** 32 bytes each; ours to send is the peer's to receive. */
   readonly sendSecret: Uint8Array;
   readonly receiveSecret: Uint8Array;
-  /** How much one key may seal before the next one follows from it; default 1 TiB. */
+  /** How much one key may seal before the next one follows from it, more than a window; default 1 TiB. */
   readonly bytesPerKey?: number;
 }
 

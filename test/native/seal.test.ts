@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { FrameOpener, FrameSealer, type SealedFrame } from '../../src/native.ts';
 
-const SECRET = Buffer.alloc(32, 5);
+const SECRET: Buffer = Buffer.alloc(32, 5);
 const WINDOW = 65_536;
 
 interface NonceFields {
@@ -29,7 +29,7 @@ function nonce({ lane, generation, counter }: NonceFields): Buffer {
 
 /** What the native side derives, said a second time with Node's own functions. */
 function keyOf(generation: number, keyBytes: number): Buffer {
-  let secret = SECRET;
+  let secret: Buffer = SECRET;
   const derived = (label: string): Buffer => createHmac('sha256', secret).update(label).digest();
   for (let passed = 0; passed < generation; passed += 1) secret = derived('dwcp next secret');
   return derived('dwcp key').subarray(0, keyBytes);
