@@ -32,7 +32,7 @@ const LIMITS = {
 function runOnce(options: SimRunOptions): SimRunFigures {
   const { proposalsPerSecond, simulatedSeconds, checkers } = options;
   const raft = raftScenario({
-    ...{ checks: checkers, operator: false, limits: LIMITS },
+    ...{ checks: checkers, operator: null, limits: LIMITS },
     timing: { heartbeatUs: 50_000, electionUs: 150_000 },
   });
   const scenario: Scenario<KvInput> = {

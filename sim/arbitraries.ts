@@ -35,6 +35,7 @@ const FAULTS_PER_SECOND_MAX = 4;
 const FAULTS_MAX_AT_LEAST = 24;
 const FAULT_MIN_US = 1_000;
 const FAULT_MAX_US = 8_000_000;
+const CLOCK_FAULT_MAX_US = 60_000_000;
 /** Most faults are about as long as a round trip or an election: much goes on within them. */
 const SHORT_FAULT_MAX_US = 400_000;
 /** Damage is never aimed: it could go from host to host until no quorum is whole. */
@@ -221,7 +222,9 @@ function fault(
         const driftMaxPpm = shape.driftMaxPpm ?? QUARTZ_DRIFT_PPM;
         const driftPpm = fc.integer({ min: -driftMaxPpm, max: driftMaxPpm });
         const jumpUs = fc.integer({ min: -JUMP_MAX_US, max: JUMP_MAX_US });
-        return record({ kind: fc.constant(kind), ...span, host, driftPpm, jumpUs });
+        // A clock that runs wrong does so for long.
+        const forUs = fc.integer({ min: FAULT_MAX_US, max: CLOCK_FAULT_MAX_US });
+        return record({ kind: fc.constant(kind), ...span, forUs, host, driftPpm, jumpUs });
       }
       default:
         return record({ kind: fc.constant(kind), ...span, host });

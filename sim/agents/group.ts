@@ -18,6 +18,7 @@ import { DiskStorage } from '../../src/storage/records.ts';
 import type { DwcpError } from '../../src/util/errors.ts';
 import { Epochs } from '../checkers/epochs.ts';
 import { GroupLog } from '../checkers/group-log.ts';
+import { LogRecovery } from '../checkers/log-recovery.ts';
 import type { SimHost } from '../world/host.ts';
 import type { World } from '../world/world.ts';
 
@@ -42,6 +43,7 @@ export interface GroupOptions extends Pick<ReplicaOptions, 'limits' | 'timing' |
 export class SimGroup {
   readonly log: GroupLog = new GroupLog();
   readonly epochs: Epochs = new Epochs();
+  readonly #recovery = new LogRecovery();
   /** Hosts whose disk was damaged: only they may refuse to start. */
   readonly damaged: Set<SimHost> = new Set();
   /** Why a host is out of service for good. */
@@ -106,7 +108,10 @@ export class SimGroup {
     const { name, incarnation } = host;
     const { tamper, tamperLog, ...replicaOptions } = this.#options;
     const { restored } = options.log;
-    const log = { restored, log: tamperLog?.(options.log.log, host) ?? options.log.log };
+    const lost = this.#recovery.opened(name, restored);
+    if (lost !== null) this.#world.violate('log-recovery', lost);
+    const watched = this.#recovery.watched(name, options.log.log);
+    const log = { restored, log: tamperLog?.(watched, host) ?? watched };
     const actors = host.actorHost();
     let member: Member | null = null;
     let application: Application | null = null;

@@ -11,12 +11,42 @@ export const bugs: readonly Bug[] = [
     checkers: ['committed-survives'],
   },
   {
+    id: 'older-term-committed-by-counting',
+    story:
+      'A leader counts copies of an entry of an older term, and commits what a log with a newer last term can still push out (Raft, figure 8).',
+    source: 'https://github.com/canonical/raft/issues/220',
+    scenario: 'raft',
+    checkers: ['commitment', 'leader-completeness', 'state-machine-safety'],
+  },
+  {
+    id: 'vote-forgotten-at-restart',
+    story:
+      'A replica that starts again knows its term and not whom it voted for in it, and may vote once more.',
+    source: 'https://github.com/seaweedfs/raft/pull/9',
+    scenario: 'raft',
+    checkers: ['votes', 'election-safety'],
+  },
+  {
+    id: 'membership-change-before-commit-in-term',
+    story:
+      'A new leader changes the membership by one before it committed in its term: a majority of its new one need not meet a majority of a change that another leader began.',
+    source: 'https://github.com/atomix/copycat/issues/23',
+    scenario: 'raft',
+    checkers: [
+      ...['commitment', 'leader-completeness', 'election-safety', 'committed-survives'],
+      ...['state-machine-safety', 'uncaught'],
+    ],
+  },
+  {
     id: 'append-deletes-suffix',
     story:
       'A follower cuts its log at the end of an append that came late, and with it entries that it had acknowledged since.',
     source: 'https://github.com/ktoso/akka-raft/issues/66',
     scenario: 'raft',
-    checkers: ['committed-survives', 'leader-completeness', 'state-machine-safety', 'progress'],
+    checkers: [
+      ...['committed-survives', 'commitment', 'leader-completeness', 'state-machine-safety'],
+      'progress',
+    ],
   },
   {
     id: 'heartbeat-commit-beyond-match',
@@ -71,7 +101,7 @@ export const bugs: readonly Bug[] = [
       'Term and vote change in memory only, and a reply leaves before any disk knows of them: after a restart the replica is in an older term and votes again.',
     source: 'https://github.com/NodeDB-Lab/nodedb/issues/161',
     scenario: 'raft',
-    checkers: ['election-safety', 'uncaught'],
+    checkers: ['votes', 'election-safety', 'uncaught'],
   },
   {
     id: 'snapshot-without-configuration',
@@ -80,9 +110,7 @@ export const bugs: readonly Bug[] = [
     source: 'https://github.com/moby/swarmkit/pull/238',
     scenario: 'raft',
     checkers: [
-      'leader-completeness',
-      'election-safety',
-      'committed-survives',
+      ...['commitment', 'leader-completeness', 'election-safety', 'committed-survives'],
       'state-machine-safety',
     ],
   },
@@ -172,7 +200,7 @@ export const bugs: readonly Bug[] = [
       'A replica votes for every candidate of a term whose log will do, not only for the first one that asked.',
     source: 'https://github.com/camunda/camunda/issues/5356',
     scenario: 'raft',
-    checkers: ['election-safety', 'uncaught'],
+    checkers: ['votes', 'election-safety', 'uncaught'],
   },
   {
     id: 'owner-without-new-epoch',

@@ -64,18 +64,30 @@ export function plant(id: string): Copy {
   keepTidy(root);
   try {
     for (const name of ['src', 'sim', 'package.json', 'tsconfig.json']) {
-      cpSync(join(checkout, name), join(root, name), { recursive: true });
+      copy(root, name, {});
     }
-    for (const name of ['node_modules', 'build', 'native']) {
+    const isNative = /^\+\+\+ b\/native\//m.test(readPatch(id));
+    for (const name of ['node_modules', 'build', ...(isNative ? [] : ['native'])]) {
       symlinkSync(join(checkout, name), join(root, name));
     }
+    if (isNative) copy(root, 'native', { preserveTimestamps: true });
     must(root, 'patch', ['-p1', '--fuzz=0', '--force', '-i', patchOf(id)]);
+    // What this checkout built is newer than all but what was patched.
+    if (isNative) must(root, 'make', ['-C', 'native/build', 'BUILDTYPE=Release']);
     compile(root);
   } catch (error) {
     remove();
     throw error;
   }
   return { module: (path) => pathToFileURL(join(root, 'dist', path)), remove };
+}
+
+function copy(
+  root: string,
+  name: string,
+  options: { readonly preserveTimestamps?: boolean },
+): void {
+  cpSync(join(checkout, name), join(root, name), { recursive: true, ...options });
 }
 
 /** Types were checked before the bug came in, so that only JavaScript is made here. */
@@ -95,7 +107,7 @@ function must(cwd: string, command: string, args: readonly string[]): void {
   if (run.status === 0) return;
   const why = `${run.error?.message ?? ''}${run.stdout ?? ''}${run.stderr ?? ''}`.trim();
   throw new DwcpError('ERR_DWCP_UNSUPPORTED', `${command} failed in the copy: ${why}`, {
-    hint: 'The museum needs "patch" and the npm packages of a development checkout.',
+    hint: 'The museum needs "patch" and, as set-up does, the npm packages and what builds the addon.',
   });
 }
 
@@ -109,6 +121,6 @@ export function bugOfReplay(text: string): string | null {
   }
 }
 
-export function readPatch(id: string): string {
+function readPatch(id: string): string {
   return readFileSync(patchOf(id), 'utf8');
 }

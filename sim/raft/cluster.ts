@@ -8,13 +8,19 @@ import type {
   ReadGuarantee,
   Restored,
 } from '../../src/protocols/raft/types.ts';
-import { RaftWatch, raftCheckers } from '../checkers/raft/watch.ts';
+import {
+  type Candidate,
+  type RaftChecker,
+  RaftWatch,
+  raftCheckers,
+} from '../checkers/raft/watch.ts';
 import type { LabelledStream } from '../world/decisions.ts';
 import type { Address, SimHost } from '../world/host.ts';
 import type { World } from '../world/world.ts';
 import { encodeCommand, type KvCommand } from './machine.ts';
 import { RaftReplica } from './replica.ts';
 import { RaftStore } from './store.ts';
+import type { Operator } from './variation.ts';
 
 /** What a client sends to any replica. */
 export interface ClientRequest extends KvCommand {
@@ -38,15 +44,13 @@ export interface ClusterOptions {
   readonly limits: Partial<RaftLimits>;
   /** For planted bugs, between a core and its driver. */
   readonly mutate: (raft: Raft, id: number) => Raft;
-  /** Without the checkers a run says only how fast the simulator is. */
-  readonly checks: boolean;
-  /** Somebody who hands over leadership and changes the membership all the time. */
-  readonly operator: boolean;
+  /** Without the checkers a run says only how fast the simulator is; a name leaves that one alone. */
+  readonly checks: boolean | string;
+  /** Null: nobody hands over leadership or changes the membership. */
+  readonly operator: Operator | null;
 }
 
 const RESTART_US = 200_000;
-/** Between two acts of the operator, about. */
-const OPERATOR_EVERY_US = 2_000_000;
 /** Until an operator who waited for a leader asks it, at most. */
 const IMPATIENCE_US = 50_000;
 const VOTERS_MIN = 3;
@@ -63,7 +67,7 @@ export class RaftCluster {
   readonly #requests = new Map<number, { readonly on: number; readonly request: ClientRequest }>();
   #requestIds = 0;
   readonly #addresses: readonly Address[];
-  readonly #hasOperator: boolean;
+  readonly #operator: Operator | null;
 
   constructor(world: World, options: ClusterOptions) {
     this.#world = world;
@@ -71,8 +75,11 @@ export class RaftCluster {
     this.timing = options.timing;
     this.limits = options.limits;
     this.mutate = options.mutate;
-    this.#hasOperator = options.operator;
-    this.watch = new RaftWatch(world, options.checks ? raftCheckers() : []);
+    this.#operator = options.operator;
+    const { checks } = options;
+    const checkers = checks === false ? [] : raftCheckers();
+    const isAsked = ({ name }: RaftChecker): boolean => checks === true || name === checks;
+    this.watch = new RaftWatch(world, checkers.filter(isAsked));
   }
 
   boot(host: SimHost): void {
@@ -89,7 +96,7 @@ export class RaftCluster {
     this.replicas.set(id, replica);
     host.on<Message>('raft', (message) => replica.receive(message));
     host.on<ClientRequest>('kv', (request) => this.#take(replica, request));
-    if (this.#hasOperator) this.#operate(host, replica);
+    if (this.#operator !== null) this.#operate(host, replica, this.#operator);
   }
 
   send(from: SimHost, message: Message): void {
@@ -135,6 +142,17 @@ export class RaftCluster {
     this.watch.tell('counted', { leader, entry, configuration, isDurableOn });
   }
 
+  committedBy({ id }: RaftReplica, entry: Entry): void {
+    if (!this.watch.cares('committed')) return;
+    const candidates = [...this.replicas.values()].map(candidate);
+    this.watch.tell('committed', { id, entry, candidates });
+  }
+
+  granted(voter: RaftReplica, to: number): void {
+    const replica = this.replicas.get(to);
+    if (replica !== undefined) this.watch.tell('granted', candidate(voter), replica);
+  }
+
   /** Index of the host whose replica leads in the newest term. */
   leader(): number | null {
     let newest: RaftReplica | null = null;
@@ -175,10 +193,11 @@ export class RaftCluster {
   }
 
   /** An operator who changes things while they break: hands over leadership, removes and adds voters. */
-  #operate(host: SimHost, replica: RaftReplica): void {
+  #operate(host: SimHost, replica: RaftReplica, operator: Operator): void {
     const random = host.random('operator');
-    host.after(random.between(OPERATOR_EVERY_US / 2, OPERATOR_EVERY_US * 2), 'operator', () => {
-      this.#operate(host, replica);
+    const { everyUs } = operator;
+    host.after(random.between(everyUs / 2, everyUs * 2), 'operator', () => {
+      this.#operate(host, replica, operator);
       this.#act(replica, random);
     });
   }
@@ -186,7 +205,7 @@ export class RaftCluster {
   /** Whoever waited for a leader to change things asks the new one before it has done anything. */
   elected(host: SimHost, replica: RaftReplica): void {
     const random = host.random('impatient operator');
-    if (random.below(4) !== 0) return;
+    if (!random.chance(this.#operator?.waitingPermyriad ?? 0)) return;
     host.after(random.below(IMPATIENCE_US), 'operator', () => this.#act(replica, random));
   }
 
@@ -236,4 +255,9 @@ export class RaftCluster {
       ...{ damagedIndex: null, voteDamaged: false },
     };
   }
+}
+
+function candidate(replica: RaftReplica): Candidate {
+  const { configuration, last } = replica;
+  return { replica, configuration, last };
 }

@@ -6,6 +6,7 @@ import type {
   Configuration,
   Effect,
   Entry,
+  HardState,
   Input,
   Message,
   Raft,
@@ -16,7 +17,7 @@ import type {
 } from '../../src/protocols/raft/types.ts';
 import { assert } from '../../src/util/assert.ts';
 import type { Completion } from '../../src/util/errors.ts';
-import type { Replica } from '../checkers/raft/watch.ts';
+import type { Replica, Vote } from '../checkers/raft/watch.ts';
 import type { SimHost } from '../world/host.ts';
 import type { RaftCluster } from './cluster.ts';
 import { KvMachine } from './machine.ts';
@@ -78,6 +79,12 @@ export class RaftReplica implements Replica {
     return this.#written[index - this.#writtenFrom] ?? null;
   }
 
+  /** What its log ends in, durable or not. */
+  get last(): { readonly index: number; readonly term: number } {
+    const index = this.#writtenFrom + this.#written.length - 1;
+    return { index, term: this.#written.at(-1) ?? 0 };
+  }
+
   get(key: string): unknown {
     return this.#machine.get(key);
   }
@@ -110,6 +117,7 @@ export class RaftReplica implements Replica {
       case 'persist':
         this.#write(effect.entries, effect.snapshot);
         this.#cluster.watch.tell('saidCommit', this, effect.hardState.commit);
+        this.#vow(effect.hardState);
         this.store.write(effect);
         return this.#sync();
       case 'persistSnapshotChunk':
@@ -177,6 +185,11 @@ export class RaftReplica implements Replica {
   }
 
   #send(message: Message): void {
+    const vote = voteIn(message);
+    if (vote !== null) {
+      this.#cluster.watch.tell('promised', this, this.store.durableHardState, vote);
+      if (message.to === vote.vote) this.#cluster.granted(this, vote.vote);
+    }
     this.#cluster.send(this.#host, message);
   }
 
@@ -233,6 +246,11 @@ export class RaftReplica implements Replica {
     this.#sync();
   };
 
+  #vow(hardState: HardState): void {
+    const { watch } = this.#cluster;
+    if (watch.cares('vowed')) watch.tell('vowed', this, this.store.newestHardState(), hardState);
+  }
+
   /** What waited for the disk leaves, in order. */
   #letGo(token: number): void {
     const held = this.#held;
@@ -257,10 +275,16 @@ export class RaftReplica implements Replica {
 
   #work(effect: Effect): void {
     this.#machineBusy = false;
-    if (effect.type === 'apply') for (const entry of effect.entries) this.#apply(entry);
+    if (effect.type === 'apply') this.#applyAll(effect.entries);
     else if (effect.type === 'restore') this.#restore(effect.snapshot);
     else if (effect.type === 'takeSnapshot') this.#takeSnapshot(effect);
     this.#runMachine();
+  }
+
+  #applyAll(entries: readonly Entry[]): void {
+    const last = entries.at(-1);
+    if (this.leads && last !== undefined) this.#cluster.committedBy(this, last);
+    for (const entry of entries) this.#apply(entry);
   }
 
   #apply(entry: Entry): void {
@@ -315,6 +339,13 @@ export class RaftReplica implements Replica {
     assert(data !== null, `the file of snapshot ${snapshot.index} is there`);
     return KvMachine.decode(data);
   }
+}
+
+/** A candidate's request tells its vote for itself. */
+function voteIn(message: Message): Vote | null {
+  const { type, term } = message;
+  if (type === 'voteRequest') return { term, vote: message.from };
+  return type === 'voteReply' && message.granted ? { term, vote: message.to } : null;
 }
 
 function digestOf(data: Uint8Array): string {

@@ -35,6 +35,16 @@ export class RaftStore {
     this.#entries = [...founding.entries];
   }
 
+  /** Of what was written, durable or not; after a crash what is left of it. */
+  newestHardState(): HardState {
+    const newest = this.#pending.findLast(({ type }) => type === 'persist');
+    return newest?.type === 'persist' ? newest.hardState : this.#hardState;
+  }
+
+  get durableHardState(): HardState {
+    return this.#hardState;
+  }
+
   get pending(): number {
     return this.#pending.length;
   }

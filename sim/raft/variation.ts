@@ -14,16 +14,31 @@ export interface Traffic {
   readonly linearizablePermyriad: number;
 }
 
+/** Somebody who hands over leadership and changes the membership all the time. */
+export interface Operator {
+  /** Between two acts, about. */
+  readonly everyUs: number;
+  /** How often one waits for a new leader, and asks it before it has done anything. */
+  readonly waitingPermyriad: number;
+}
+
+const OPERATORS: readonly Operator[] = [
+  { everyUs: 2_000_000, waitingPermyriad: 2_500 },
+  { everyUs: 2_000_000, waitingPermyriad: 2_500 },
+  { everyUs: 400_000, waitingPermyriad: 9_000 },
+];
+
 export interface RaftVariation {
   readonly timing: Partial<RaftTiming>;
   readonly limits: Partial<RaftLimits>;
+  readonly operator: Operator;
   readonly traffic: Traffic;
 }
 
 /** As long as a client of the scenario asks again. */
 export const GIVE_UP_US = 1_500_000;
 /** Worse than any clock, so that a lease that ignores it is wrong for long enough to be noticed. */
-export const DRIFT_MAX_PPM = 100_000;
+export const DRIFT_MAX_PPM = 200_000;
 /** What an operation takes while things break, about. */
 const LATENCY_US = 40_000;
 const CHAOS_US = 60_000_000;
@@ -45,7 +60,7 @@ function drawWorkload(random: LabelledStream): Partial<Workload> {
 }
 
 export function drawVariation(random: LabelledStream): RaftVariation {
-  const electionUs = oneOf(random, [150_000, 150_000, 150_000, 60_000]);
+  const electionUs = oneOf(random, [150_000, 150_000, 600_000, 60_000]);
   const messageBytes = oneOf(random, [256, 512, 2_048]);
   return {
     timing: { electionUs, heartbeatUs: oneOf(random, [electionUs / 3, electionUs / 5]) },
@@ -59,6 +74,7 @@ export function drawVariation(random: LabelledStream): RaftVariation {
       snapshotEveryEntries: oneOf(random, [8, 32, 64, 256]),
       keptTailEntries: oneOf(random, [0, 4, 16]),
     },
+    operator: oneOf(random, OPERATORS),
     traffic: {
       keys: random.between(1, 8),
       readPermyriad: oneOf(random, [2_000, 5_000, 8_000]),

@@ -24,10 +24,9 @@ import type { World } from '../world/world.ts';
 
 const RETRY_US = 150_000;
 
-const DEFAULT_OPTIONS: Omit<ClusterOptions, 'timing' | 'limits'> = {
+const DEFAULT_OPTIONS: Pick<ClusterOptions, 'mutate' | 'checks'> = {
   mutate: (raft) => raft,
   checks: true,
-  operator: true,
 };
 
 interface Deployment {

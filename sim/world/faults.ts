@@ -55,7 +55,11 @@ export class Faults {
   #aim(fault: Fault): Fault {
     const host = fault.aimed === true ? this.#focus(this.#world) : null;
     if (host === null) return fault;
-    if (fault.kind === 'partition') return { ...fault, side: [host] };
+    if (fault.kind === 'partition') {
+      // Whoever asks from the drawn side is cut off along with it, and believes what it says.
+      const clients = fault.side.filter((node) => node >= this.#world.hosts.length);
+      return { ...fault, side: [host, ...clients] };
+    }
     return 'host' in fault ? { ...fault, host } : { ...fault, from: host };
   }
 

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LogRecovery } from '../../sim/checkers/log-recovery.ts';
 import { calmPlan, type FaultPlan, type SimDisk, type SimHost, World } from '../../sim/index.ts';
+import type { RaftLog } from '../../src/ports/raft-log.ts';
+import { founder } from '../../src/protocols/raft/fresh.ts';
+import type { Restored } from '../../src/protocols/raft/types.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const quiet = (): void => {};
@@ -199,4 +203,25 @@ test('a crash drops what the disk was asked for', () => {
   host.crash();
   world.run(10_000);
   assert.equal(world.violation, null);
+});
+
+test('a log that ends before what it said is durable is told, unless it says so itself', () => {
+  const recovery = new LogRecovery();
+  const founding = founder([1]);
+  const opened = (entries: Restored['entries'], damagedIndex: number | null = null) =>
+    recovery.opened('host-0', { ...founding, entries, damagedIndex });
+  const entry = (index: number, term: number) => ({ kind: 'noop', index, term }) as const;
+  const log = recovery.watched('host-0', {
+    ...({} as RaftLog),
+    write: (_, done) => done({ ok: true, value: undefined }),
+  });
+  const { hardState } = founding;
+  const entries = [entry(1, 1), entry(2, 3)];
+  assert.equal(opened([]), null);
+  log.write({ type: 'persist', token: 1, hardState, snapshot: null, entries }, () => {});
+  assert.equal(opened(entries), null);
+  assert.match(opened([entry(1, 1)]) ?? '', /had 2:3 on its disk, ends in 1:1/);
+  assert.equal(opened([entry(1, 1)], 2), null);
+  // Overwritten by a later leader, who need not have had as many.
+  assert.equal(opened([entry(1, 4)]), null);
 });

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { appliedOnce } from '../../sim/checkers/raft/applied-once.ts';
+import { commitment } from '../../sim/checkers/raft/commitment.ts';
+import { votes } from '../../sim/checkers/raft/votes.ts';
 import { simulate } from '../../sim/index.ts';
 import { drawVariation } from '../../sim/raft/variation.ts';
 import { raftScenario } from '../../sim/scenarios/raft.ts';
@@ -26,7 +28,7 @@ function assertCaught(
   const others = new Set<string>();
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     const options = { heartbeatUs: 50_000, electionUs: 150_000, ...timing };
-    const scenario = raftScenario({ mutate: makeMutation(), timing: options });
+    const scenario = raftScenario({ mutate: makeMutation(), timing: options, checks: checker });
     const { violation } = simulate(scenario, { seed, ...small });
     if (violation?.checker === checker) return;
     if (violation !== null) others.add(violation.checker);
@@ -121,6 +123,59 @@ test('a voter that believes every log to be as good as its own elects an incompl
       : message,
   );
   assertCaught('leader-completeness', () => naive);
+});
+
+test('a vote that is forgotten at a restart is seen before it elects anybody', () => {
+  // Of all that is written from here on, and so of what every later life finds.
+  const forgetful = onEffects((effect) =>
+    effect.type === 'persist'
+      ? { ...effect, hardState: { ...effect.hardState, vote: null } }
+      : effect,
+  );
+  assertCaught('votes', () => forgetful);
+});
+
+test('a vote that changes, or that its disk does not have, is told at once', () => {
+  const checker = votes();
+  const replica = { id: 3, firstIndex: 1, termAt: () => null };
+  const vow = (before: [number, number | null], after: [number, number | null]) =>
+    checker.vowed?.(replica, hard(before), hard(after)) ?? null;
+  assert.equal(vow([4, null], [4, 2]), null);
+  assert.equal(vow([4, 2], [4, 2]), null);
+  assert.equal(vow([4, 2], [5, null]), null);
+  assert.match(vow([4, 2], [4, 1]) ?? '', /voted for 2 in term 4/);
+  assert.match(vow([4, 2], [4, null]) ?? '', /then for nobody/);
+  assert.match(vow([4, 2], [3, 2]) ?? '', /back to 3/);
+  const told = { term: 4, vote: 2 };
+  const promise = (durable: [number, number | null]) =>
+    checker.promised?.(replica, hard(durable), told) ?? null;
+  assert.equal(promise([4, 2]), null);
+  assert.equal(promise([5, null]), null);
+  assert.match(promise([4, null]) ?? '', /for nobody/);
+  assert.match(promise([3, 2]) ?? '', /term 3/);
+});
+
+function hard([term, vote]: [number, number | null]) {
+  return { term, vote, commit: 0 };
+}
+
+test('what another log could still outvote is no commit (Raft, figure 8)', () => {
+  const checker = commitment();
+  const none: ReadonlySet<number> = new Set();
+  const others = { votersOutgoing: none, learners: none, learnersNext: none, autoLeave: false };
+  const configuration = { voters: new Set([1, 2, 3, 4, 5]), ...others };
+  const candidates = (logs: readonly (readonly number[])[]) =>
+    logs.map((terms, at) => ({
+      replica: { id: at + 1, firstIndex: 1, termAt: (index: number) => terms[index - 1] ?? null },
+      ...{ configuration, last: { index: terms.length, term: terms.at(-1) ?? 0 } },
+    }));
+  const entry = { kind: 'noop', index: 2, term: 2 } as const;
+  const commit = (logs: readonly (readonly number[])[]) =>
+    checker.committed?.({ id: 1, entry, candidates: candidates(logs) }) ?? null;
+  const fifth = [1, 3];
+  assert.match(commit([[1, 2, 4], [1, 2], [1, 2], [1], fifth]) ?? '', /5 could be elected/);
+  assert.equal(commit([[1, 2, 4], [1, 2, 4], [1, 2, 4], [1], fifth]), null);
+  assert.equal(commit([[1, 2], [1, 2], [1, 2], [1], [1]]), null);
 });
 
 test('a replica that writes entries under another term than theirs breaks log matching', () => {

@@ -1,13 +1,15 @@
 /** What checkers of Raft see: what replicas put out and what their disks hold, never what they believe. */
-import type { Configuration, Entry } from '../../../src/protocols/raft/types.ts';
+import type { Configuration, Entry, HardState } from '../../../src/protocols/raft/types.ts';
 import type { World } from '../../world/world.ts';
 import { appliedOnce } from './applied-once.ts';
 import { commitNeverRegresses } from './commit-never-regresses.ts';
+import { commitment } from './commitment.ts';
 import { committedSurvives } from './committed-survives.ts';
 import { electionSafety } from './election-safety.ts';
 import { leaderCompleteness } from './leader-completeness.ts';
 import { logMatching } from './log-matching.ts';
 import { stateMachineSafety } from './state-machine-safety.ts';
+import { votes } from './votes.ts';
 
 export interface Replica {
   readonly id: number;
@@ -26,6 +28,14 @@ export interface RaftChecker {
   readonly applied?: (replica: Replica, entry: Entry) => string | null;
   /** A leader handed the entry to its state machine while `configuration` was committed. */
   readonly counted?: (counted: Counted) => string | null;
+  /** A leader handed entries to its state machine, of which this is the last. */
+  readonly committed?: (committed: Committed) => string | null;
+  /** What it writes of term and vote, and what it wrote before, or found when it started. */
+  readonly vowed?: (replica: Replica, before: HardState, after: HardState) => string | null;
+  /** A vote leaves while the disk has `durable`. */
+  readonly promised?: (replica: Replica, durable: HardState, vote: Vote) => string | null;
+  /** A vote leaves a voter for whoever it is for. */
+  readonly granted?: (voter: Candidate, candidate: Replica) => string | null;
   /** A state machine did a command for the first time in its view. */
   readonly did?: (replica: Replica, index: number, command: string) => string | null;
 }
@@ -37,10 +47,28 @@ export interface Counted {
   readonly isDurableOn: (id: number) => boolean;
 }
 
+export interface Committed {
+  readonly id: number;
+  readonly entry: Entry;
+  readonly candidates: readonly Candidate[];
+}
+
+/** A replica as it stands, or stood when it was ended: its promises hold until it starts again. */
+export interface Candidate {
+  readonly replica: Replica;
+  readonly configuration: Configuration;
+  readonly last: { readonly index: number; readonly term: number };
+}
+
+export interface Vote {
+  readonly term: number;
+  readonly vote: number;
+}
+
 export function raftCheckers(): readonly RaftChecker[] {
   return [
     ...[electionSafety(), logMatching(), leaderCompleteness(), stateMachineSafety()],
-    ...[commitNeverRegresses(), committedSurvives(), appliedOnce()],
+    ...[commitNeverRegresses(), committedSurvives(), appliedOnce(), votes(), commitment()],
   ];
 }
 
@@ -66,6 +94,10 @@ export class RaftWatch {
       saidCommit: looksOf(checkers, 'saidCommit'),
       applied: looksOf(checkers, 'applied'),
       counted: looksOf(checkers, 'counted'),
+      committed: looksOf(checkers, 'committed'),
+      vowed: looksOf(checkers, 'vowed'),
+      promised: looksOf(checkers, 'promised'),
+      granted: looksOf(checkers, 'granted'),
       did: looksOf(checkers, 'did'),
     };
   }
