@@ -72,7 +72,7 @@ export function allKeys(): readonly Buffer[] {
 
 /** Begins with the operation's number, and every other byte follows from it. */
 export function madeValue(operation: number, bytes: number): Buffer {
-  const value = Buffer.alloc(bytes, (operation % 251) + 1);
+  const value = Buffer.allocUnsafe(bytes).fill((operation % 251) + 1);
   value.writeBigUInt64BE(BigInt(operation));
   return value;
 }

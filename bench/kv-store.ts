@@ -39,12 +39,18 @@ export class KvStore implements Application {
     const { key, value } = decodePut(command);
     const operation = operationOf(value, value.length);
     assert(operation !== null, 'a value arrives as it was put');
-    // A copy: the command's buffer belongs to the log.
-    this.#values.set(Buffer.from(key).toString(), new Uint8Array(value));
+    this.#keep(Buffer.from(key).toString(), value);
     this.#revision += 1;
     this.#valueBytes += value.length;
     this.#operationSum += operation;
     return numbers([this.#revision]);
+  }
+
+  /** A copy: the command's buffer belongs to the log. Over the one before, if that fits. */
+  #keep(key: string, value: Uint8Array): void {
+    const known = this.#values.get(key);
+    if (known?.length === value.length) known.set(value);
+    else this.#values.set(key, new Uint8Array(value));
   }
 
   encode(): Uint8Array {

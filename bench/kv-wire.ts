@@ -49,7 +49,7 @@ const tagOf = (field: number, isBytes: boolean): number => field * 8 + (isBytes 
 export function encodePut({ key, value }: PutRequest): Buffer {
   const writer = protobuf.Writer.create();
   writer.uint32(tagOf(1, true)).bytes(key).uint32(tagOf(2, true)).bytes(value);
-  return Buffer.from(writer.finish());
+  return writer.finish() as Buffer;
 }
 
 export function decodePut(bytes: Uint8Array): PutRequest {

@@ -56,8 +56,10 @@ class NactBell implements Bell {
     // nact resolves by path: the incarnation in the name keeps a late ring away from a namesake.
     const name = `${cell.name}!${cell.self.incarnation}`;
     const turn = (): void => {
+      // What comes up meanwhile is taken in this turn or rung for at its end: never a turn for nothing.
+      const isMore = cell.turn(MESSAGES_PER_TURN);
       this.#rung = false;
-      if (cell.turn(MESSAGES_PER_TURN)) this.ring();
+      if (isMore) this.ring();
     };
     const onCrash = (_message: unknown, _error: unknown, context: { stop: symbol }): symbol =>
       context.stop;

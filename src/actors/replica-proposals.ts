@@ -12,6 +12,7 @@
 import {
   encodeSessionCommand,
   NONCE_BYTES,
+  putRunCommand,
   SESSION_OVERHEAD_BYTES,
   sequenceIn,
 } from '../protocols/raft/sessions/command.ts';
@@ -96,8 +97,15 @@ export class ReplicaProposals {
     }
     this.#count += 1;
     this.#bytes += command.length;
-    const proposal = { command, deadlineUs, done, data: NOTHING };
-    this.#waiting.push({ ...proposal, sentUs: null, passed: false, isOver: false });
+    this.#waiting.push({
+      command,
+      deadlineUs,
+      done,
+      data: NOTHING,
+      sentUs: null,
+      passed: false,
+      isOver: false,
+    });
   }
 
   /** What is to be proposed now, the oldest first. The caller sends it to whom it believes to lead. */
@@ -128,27 +136,50 @@ export class ReplicaProposals {
   }
 
   #takeWaiting(session: number, commands: Command[], nowUs: number): void {
+    const taken: Proposal[] = [];
+    let bytes = 0;
     while (this.#waitingHead < this.#waiting.length && this.#hasRoom()) {
       const proposal = this.#waiting[this.#waitingHead];
       this.#waitingHead += 1;
       if (proposal === undefined || proposal.isOver) continue;
-      const answeredThrough = this.#oldestSequence() - 1;
       this.#sequence += 1;
-      const sequence = this.#sequence;
-      const { command } = proposal;
-      proposal.data = encodeSessionCommand({
-        ...{ kind: 'run', session, sequence, answeredThrough, command },
-      });
-      proposal.sentUs = nowUs;
-      this.#inflight.set(sequence, proposal);
-      this.#inflightBytes += proposal.data.length;
-      commands.push({ requestId: sequence, data: proposal.data });
+      this.#inflight.set(this.#sequence, proposal);
+      const dataBytes = SESSION_OVERHEAD_BYTES + proposal.command.length;
+      this.#inflightBytes += dataBytes;
+      bytes += dataBytes;
+      taken.push(proposal);
     }
+    this.#encode(session, taken, bytes, nowUs, commands);
     // Under steady load it is never empty: what was taken must not pile up before its head.
     const isTaken = this.#waitingHead === this.#waiting.length;
     if (!isTaken && this.#waitingHead < TAKEN_KEPT) return;
     this.#waiting = this.#waiting.slice(this.#waitingHead);
     this.#waitingHead = 0;
+  }
+
+  /** In one buffer: they go into the log together, and out of it about as much so. */
+  #encode(
+    session: number,
+    taken: readonly Proposal[],
+    bytes: number,
+    nowUs: number,
+    commands: Command[],
+  ): void {
+    if (taken.length === 0) return;
+    const buffer = new Uint8Array(bytes);
+    const answeredThrough = this.#oldestSequence() - 1;
+    let sequence = this.#sequence - taken.length;
+    let at = 0;
+    for (const proposal of taken) {
+      sequence += 1;
+      const { command } = proposal;
+      putRunCommand(buffer, at, { kind: 'run', session, sequence, answeredThrough, command });
+      const end = at + SESSION_OVERHEAD_BYTES + command.length;
+      proposal.data = buffer.subarray(at, end);
+      proposal.sentUs = nowUs;
+      commands.push({ requestId: sequence, data: proposal.data });
+      at = end;
+    }
   }
 
   /** The session keeps so many answers: a sequence further ahead would find it full. */

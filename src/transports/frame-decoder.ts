@@ -4,8 +4,8 @@ const HEADER_BYTES = 4;
 
 /** A frame with its length in front, big-endian. */
 export function encodeFrame(frame: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(HEADER_BYTES + frame.length);
-  new DataView(bytes.buffer).setUint32(0, frame.length);
+  const bytes = Buffer.allocUnsafe(HEADER_BYTES + frame.length);
+  bytes.writeUInt32BE(frame.length);
   bytes.set(frame, HEADER_BYTES);
   return bytes;
 }

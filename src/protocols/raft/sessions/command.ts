@@ -11,16 +11,18 @@ import { assert, assertSafeInteger } from '../../../util/assert.ts';
 export type SessionCommand =
   /** The session's id is the index at which this is applied. By its nonce a client knows its own. */
   | { readonly kind: 'open'; readonly nonce?: Uint8Array }
-  | {
-      readonly kind: 'run';
-      readonly session: number;
-      /** 1, 2, 3, ... per session. */
-      readonly sequence: number;
-      /** The client has the answers of all commands up to this one and will not ask again. */
-      readonly answeredThrough: number;
-      readonly command: Uint8Array;
-    }
+  | RunCommand
   | { readonly kind: 'close'; readonly session: number };
+
+export interface RunCommand {
+  readonly kind: 'run';
+  readonly session: number;
+  /** 1, 2, 3, ... per session. */
+  readonly sequence: number;
+  /** The client has the answers of all commands up to this one and will not ask again. */
+  readonly answeredThrough: number;
+  readonly command: Uint8Array;
+}
 
 const OPEN = 0;
 const RUN = 1;
@@ -43,12 +45,17 @@ export function encodeSessionCommand(command: SessionCommand): Uint8Array {
     return bytes;
   }
   const bytes = new Uint8Array(RUN_HEADER_BYTES + command.command.length);
-  bytes[0] = RUN;
-  putU64(bytes, 1, command.session);
-  putU64(bytes, 9, command.sequence);
-  putU64(bytes, 17, command.answeredThrough);
-  bytes.set(command.command, RUN_HEADER_BYTES);
+  putRunCommand(bytes, 0, command);
   return bytes;
+}
+
+/** Where many go to the log at once they share one buffer. */
+export function putRunCommand(bytes: Uint8Array, at: number, command: RunCommand): void {
+  bytes[at] = RUN;
+  putU64(bytes, at + 1, command.session);
+  putU64(bytes, at + 9, command.sequence);
+  putU64(bytes, at + 17, command.answeredThrough);
+  bytes.set(command.command, at + RUN_HEADER_BYTES);
 }
 
 /** Null for bytes that no encoder of ours wrote: every replica sees the same and ignores them. */
@@ -86,14 +93,26 @@ export const SESSION_OVERHEAD_BYTES: number = RUN_HEADER_BYTES;
 
 export function putU64(bytes: Uint8Array, at: number, value: number): void {
   assertSafeInteger(value, 'a number in a session command');
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  view.setUint32(at, Math.floor(value / HIGH));
-  view.setUint32(at + 4, value % HIGH);
+  putU32(bytes, at, Math.floor(value / HIGH));
+  putU32(bytes, at + 4, value);
+}
+
+/** Byte by byte: a view of its own for each number costs more than the number. */
+function putU32(bytes: Uint8Array, at: number, value: number): void {
+  const low = value >>> 0;
+  bytes[at] = low >>> 24;
+  bytes[at + 1] = low >>> 16;
+  bytes[at + 2] = low >>> 8;
+  bytes[at + 3] = low;
 }
 
 export function getU64(bytes: Uint8Array, at: number): number | null {
   if (at + U64_BYTES > bytes.length) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const value = view.getUint32(at) * HIGH + view.getUint32(at + 4);
+  const value = getU32(bytes, at) * HIGH + getU32(bytes, at + 4);
   return Number.isSafeInteger(value) ? value : null;
+}
+
+function getU32(bytes: Uint8Array, at: number): number {
+  const high = ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0);
+  return high * 256 + (bytes[at + 3] ?? 0);
 }
