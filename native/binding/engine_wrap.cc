@@ -99,6 +99,9 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::SetKeys>("setKeys"),
                       InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
                       InstanceMethod<&EngineWrap::SetCodecPolicy>("setCodecPolicy"),
+                      InstanceMethod<&EngineWrap::TuneLink>("tuneLink"),
+                      InstanceMethod<&EngineWrap::LinkTuning>("linkTuning"),
+                      InstanceMethod<&EngineWrap::PathFacts>("pathFacts"),
                       InstanceMethod<&EngineWrap::LinkCounters>("linkCounters"),
                       InstanceMethod<&EngineWrap::LinkLanes>("linkLanes"),
                       InstanceMethod<&EngineWrap::CloseLink>("closeLink"),
@@ -248,6 +251,58 @@ void EngineWrap::SetCodecPolicy(const Napi::CallbackInfo& info) {
   policy.baseline_bytes = Wide(info, 4);
   Engine::Guard guard(engine_.get());
   if (Link* link = engine_->link(Int(info, 0))) link->SetCodecPolicy(policy);
+}
+
+Napi::Value EngineWrap::TuneLink(const Napi::CallbackInfo& info) {
+  Tuning tuning;
+  tuning.congestion = info[1].As<Napi::String>();
+  tuning.chunk_bytes = info[2].As<Napi::Number>().Uint32Value();
+  tuning.unread_timeout_ms = info[3].As<Napi::Number>().Uint32Value();
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  return ErrnoName(info.Env(), link == nullptr ? EBADF : -link->Tune(tuning));
+}
+
+Napi::Value EngineWrap::LinkTuning(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return info.Env().Null();
+  const TuningProgress& progress = link->tuning_progress();
+  uint64_t effective = 0;
+  uint64_t effective_us = 0;
+  for (const Stream* stream : link->streams()) {
+    if (stream->tuning.number != progress.number()) continue;
+    effective++;
+    effective_us = std::max(effective_us, stream->tuning.effective_us);
+  }
+  Napi::Object out = Napi::Object::New(info.Env());
+  Set(out, "chunkBytes", link->chunk_bytes());
+  Set(out, "streams", link->streams().size());
+  Set(out, "effectiveStreams", effective);
+  Set(out, "effectiveUs", effective_us);
+  Set(out, "stallUs", progress.stall_us());
+  return out;
+}
+
+Napi::Value EngineWrap::PathFacts(const Napi::CallbackInfo& info) {
+  Engine::Guard guard(engine_.get());
+  Link* link = engine_->link(Int(info, 0));
+  if (link == nullptr) return info.Env().Null();
+  const struct PathFacts facts = link->Facts(Wide(info, 1));
+  Napi::Object out = Napi::Object::New(info.Env());
+  Set(out, "streams", facts.streams);
+  Set(out, "rttUs", facts.rtt_us);
+  Set(out, "rttMinUs", facts.rtt_min_us);
+  Set(out, "rttVarUs", facts.rtt_var_us);
+  Set(out, "segmentsSent", facts.segments_sent);
+  Set(out, "segmentsResent", facts.segments_resent);
+  Set(out, "busyUs", facts.busy_us);
+  Set(out, "heldUs", facts.held_us);
+  uint64_t acked_bytes = 0;
+  for (const Stream* stream : link->streams()) acked_bytes += stream->acked_bytes;
+  Set(out, "ackedBytes", acked_bytes);
+  Set(out, "idlePulls", link->counters().idle_pulls);
+  return out;
 }
 
 Napi::Value EngineWrap::LinkCounters(const Napi::CallbackInfo& info) {

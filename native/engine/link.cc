@@ -9,6 +9,7 @@ namespace dwcp {
 
 void Link::Attach(Stream* stream) {
   streams_.push_back(stream);
+  stream->SetUnreadTimeout(tuning_.unread_timeout_ms);
   stream->AcksDue();
 }
 
@@ -39,6 +40,32 @@ bool Link::Renew(Buffer* buffer) {
 void Link::SetMaxBandwidth(uint64_t bytes_per_sec) {
   bucket_.SetRate(bytes_per_sec, Engine::NowUs());
   Kick();
+}
+
+int Link::Tune(const Tuning& tuning) {
+  tuning_ = tuning;
+  chunk_bytes_ = tuning.chunk_bytes;
+  pool_.SetChunkBytes(chunk_bytes_);
+  staging_target_.SetChunkBytes(kChunkFrameOverhead + chunk_bytes_);
+  int result = 0;
+  for (Stream* stream : streams_) {
+    stream->SetUnreadTimeout(tuning.unread_timeout_ms);
+    const int error = stream->SetCongestion(tuning.congestion);
+    if (result == 0) result = error;
+  }
+  tuning_progress_.Changed(Engine::NowUs());
+  Kick();
+  return result;
+}
+
+PathFacts Link::Facts(size_t streams_max) {
+  PathFacts facts;
+  const size_t count = std::min(streams_max, streams_.size());
+  for (size_t i = 0; i < count; i++) {
+    // The same ones each time, for as long as they stand: their counters are compared.
+    streams_[i]->AddFacts(&facts);
+  }
+  return facts;
 }
 
 uint64_t Link::Unthrottle(uint64_t now_us) {
@@ -77,7 +104,11 @@ Buffer* Link::Pull(Stream* stream) {
 void Link::Acked(const Buffer& buffer) {
   acked_bytes_ += buffer.frame_bytes();
   Stream* stream = engine_->stream(buffer.stream);
-  if (stream != nullptr) stream->acked_bytes += buffer.frame_bytes();
+  if (stream == nullptr) return;
+  stream->acked_bytes += buffer.frame_bytes();
+  if (tuning_progress_.IsNews(buffer.tuning, stream->tuning)) {
+    tuning_progress_.Acknowledged(Engine::NowUs(), &stream->tuning);
+  }
 }
 
 void Link::Tick(uint64_t now_us) {

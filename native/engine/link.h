@@ -7,9 +7,11 @@
 #include "codec/policy.h"
 #include "crypto/link_keys.h"
 #include "engine/pacing.h"
+#include "engine/path_facts.h"
 #include "engine/staging.h"
 #include "engine/staging_target.h"
 #include "engine/transfer.h"
+#include "engine/tuning.h"
 
 namespace dwcp {
 
@@ -50,6 +52,13 @@ class Link {
   void Attach(Stream* stream);
   void StreamGone(Stream* stream);
   void SetMaxBandwidth(uint64_t bytes_per_sec);
+  // On every stream and from the next chunk on. 0, or minus errno of the first socket that refused;
+  // the others are tuned all the same.
+  int Tune(const Tuning& tuning);
+  const Tuning& tuning() const { return tuning_; }
+  TuningProgress& tuning_progress() { return tuning_progress_; }
+  // Of at most so many of the oldest streams.
+  PathFacts Facts(size_t streams_max);
   // From the next chunk that is built on.
   void SetCodecPolicy(const CodecPolicy& policy) { codec_policy_ = policy; }
   const CodecPolicy& codec_policy() const { return codec_policy_; }
@@ -97,6 +106,8 @@ class Link {
   uint32_t chunk_bytes_;
   BufferPool pool_;
   StagingTarget staging_target_;
+  Tuning tuning_;
+  TuningProgress tuning_progress_;
   uint64_t acked_bytes_ = 0;
   size_t measured_turn_ = 0;
   PacingBucket bucket_;

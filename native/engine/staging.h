@@ -84,6 +84,7 @@ struct Buffer {
   bool end = false;                // the last chunk of a byte stream
   int writers = 0;                 // streams that are sending it right now
   int stream = -1;                 // that it was last given to
+  uint32_t tuning = 0;             // of the link, when it was named
   bool released = false;           // acknowledged: goes back to the pool with its last writer
   std::shared_ptr<Sealer> sealer;  // of a chunk to send: what sealed it
   uint8_t nonce[kNonceBytes];
@@ -107,6 +108,7 @@ class BufferPool {
     }
     Buffer* buffer = free_.back();
     free_.pop_back();
+    buffer->Reserve(chunk_bytes_);
     return buffer;
   }
   void Give(Buffer* buffer) {
@@ -116,7 +118,13 @@ class BufferPool {
     buffer->sealer.reset();
     free_.push_back(buffer);
   }
-  uint64_t bytes() const { return all_.size() * uint64_t{chunk_bytes_}; }
+  // For buffers that are taken from now on; those that are out stay as they are.
+  void SetChunkBytes(size_t chunk_bytes) { chunk_bytes_ = chunk_bytes; }
+  uint64_t bytes() const {
+    uint64_t sum = 0;
+    for (const auto& buffer : all_) sum += buffer->capacity;
+    return sum;
+  }
 
  private:
   size_t chunk_bytes_;

@@ -12,6 +12,10 @@ class StagingTarget {
   explicit StagingTarget(uint64_t chunk_bytes)
       : busy_bytes_(std::max(kBusyBytes, kBusyChunks * chunk_bytes)), bytes_(busy_bytes_) {}
 
+  void SetChunkBytes(uint64_t chunk_bytes) {
+    busy_bytes_ = std::max(kBusyBytes, kBusyChunks * chunk_bytes);
+  }
+
   uint64_t bytes() const { return bytes_; }
   // `acked_bytes` counts from the start of the link; `rtt_us` is the kernel's least, which leaves
   // out what waits in the peer's sockets.

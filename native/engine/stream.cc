@@ -16,7 +16,8 @@
 namespace dwcp {
 namespace {
 
-constexpr unsigned kUnreadTimeoutMs = 15000;
+// Until it is attached to a link that says else.
+constexpr uint32_t kUnreadTimeoutMs = 15000;
 // Small chunks are acknowledged together, at the latest when the turn ends.
 constexpr uint64_t kAckEveryBytes = 256 * 1024;
 constexpr int kFramesPerTurn = 4;  // then the next socket has its turn
@@ -34,10 +35,8 @@ Stream::Stream(Engine* engine, IoLoop* loop, int id, int fd, bool dialled, std::
   loop->stream_count++;
   const int one = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  // A peer that stopped reading, or is gone without a word, ends the stream: its chunks go to
-  // others.
-  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnreadTimeoutMs, sizeof kUnreadTimeoutMs);
   Open(fd, dialled ? kOut : kIn);
+  SetUnreadTimeout(kUnreadTimeoutMs);
   if (dialled) return;
   if (getrandom(challenge_.data(), challenge_.size(), 0) != kChallengeBytes) {
     Close("ERR_DWCP_NATIVE", "no random bytes for the join challenge", errno);
@@ -108,6 +107,34 @@ uint64_t Stream::MinRttUs() const {
   socklen_t size = sizeof info;
   if (getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
   return info.tcpi_min_rtt == ~0u ? 0 : info.tcpi_min_rtt;
+}
+
+void Stream::AddFacts(PathFacts* facts) const {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return;
+  const bool is_first = facts->streams++ == 0;
+  facts->rtt_us = is_first ? info.tcpi_rtt : std::min<uint64_t>(facts->rtt_us, info.tcpi_rtt);
+  if (info.tcpi_min_rtt != ~0u) {
+    facts->rtt_min_us = facts->rtt_min_us == 0
+                            ? info.tcpi_min_rtt
+                            : std::min<uint64_t>(facts->rtt_min_us, info.tcpi_min_rtt);
+  }
+  facts->rtt_var_us = std::max<uint64_t>(facts->rtt_var_us, info.tcpi_rttvar);
+  facts->segments_sent += info.tcpi_segs_out;
+  facts->segments_resent += info.tcpi_total_retrans;
+  facts->busy_us += info.tcpi_busy_time;
+  facts->held_us += info.tcpi_rwnd_limited + info.tcpi_sndbuf_limited;
+}
+
+int Stream::SetCongestion(const std::string& name) {
+  if (name.empty()) return 0;
+  const auto size = static_cast<socklen_t>(name.size());
+  return setsockopt(fd(), IPPROTO_TCP, TCP_CONGESTION, name.data(), size) < 0 ? -errno : 0;
+}
+
+void Stream::SetUnreadTimeout(uint32_t timeout_ms) {
+  setsockopt(fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
 }
 
 void Stream::DropBuffers() {
@@ -426,6 +453,7 @@ bool Stream::OnChunk() {
   const Offer offer = receiver->core().Offered(frame_.seq, kHeaderBytes + frame_.body_bytes);
   if (offer == Offer::kNew) {
     counters.chunks_landed++;
+    link_->tuning_progress().Landed(Engine::NowUs());
     if (!receiver->Take(frame_, buffer, digests)) pool.Give(buffer);
   } else {
     pool.Give(buffer);

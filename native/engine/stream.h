@@ -38,9 +38,15 @@ class Stream final : public Pollable {
   bool OwesAck() const;
   // The kernel's least round trip of this connection; 0 while unknown.
   uint64_t MinRttUs() const;
+  void AddFacts(PathFacts* facts) const;
+  // 0, or minus errno. What the kernel lacks is refused; an empty name leaves it as it is.
+  int SetCongestion(const std::string& name);
+  // A peer that stopped reading for so long, or is gone without a word, ends the stream.
+  void SetUnreadTimeout(uint32_t timeout_ms);
   void OnEvents(uint32_t events) override;
 
   uint64_t acked_bytes = 0;  // of chunks that it carried and the peer acknowledged
+  StreamTuning tuning;
 
  private:
   static constexpr uint32_t kIn = 1, kOut = 4;  // EPOLLIN, EPOLLOUT

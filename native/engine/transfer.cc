@@ -33,6 +33,7 @@ Buffer* Sender::Pull(Stream* stream, bool* reinjected) {
 
 void Sender::Keep(uint64_t seq, Buffer* buffer) {
   staged_[seq % kOutstandingMax] = buffer;
+  buffer->tuning = link_->tuning_progress().number();
   buffer->writers++;
 }
 

@@ -35,9 +35,14 @@ export interface SimBulkOptions {
   readonly host: SimHost;
   readonly sockets: LocalSockets;
   readonly observer: TransferObserver | null;
+  /** What a host measures of the way to a peer. */
+  readonly rttUs?: (peer: string) => number;
 }
 
-export function simBulk({ tcp, host, sockets, observer }: SimBulkOptions): BulkTransport {
+const RTT_US = 1_000;
+
+export function simBulk(given: SimBulkOptions): BulkTransport {
+  const { tcp, host, sockets, observer, rttUs = () => RTT_US } = given;
   const streams = new Set<SimBulkStream>();
   const bound: number[] = [];
   let count = 0;
@@ -69,7 +74,8 @@ export function simBulk({ tcp, host, sockets, observer }: SimBulkOptions): BulkT
       stream.dial(tcp, options);
       return stream;
     },
-    openLink: (options) => new SimBulkLink(host, sockets, options, observer),
+    openLink: (options) =>
+      new SimBulkLink(host, sockets, options, observer, () => rttUs(options.peer)),
     close: () => {
       for (const port of bound) tcp.unlisten(host, port);
       for (const stream of streams) stream.close();

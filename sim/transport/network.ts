@@ -4,7 +4,9 @@ import type { HostPort } from '../../src/ports/transport.ts';
 /** The simulated wire: who listens where, how long a message takes, and which pairs are cut. */
 export class SimNetwork {
   readonly clock: Clock;
-  readonly latencyUs: number;
+  latencyUs: number;
+  /** What the kernels of this network lack. */
+  refusedCongestion: string | null = null;
   readonly #listeners = new Map<string, unknown>();
   readonly #cut = new Set<string>();
   readonly #connections = new Set<SimConnection>();

@@ -8,9 +8,12 @@ import type {
   BulkLink,
   BulkLinkLanes,
   BulkLinkOptions,
+  BulkLinkTuning,
+  BulkPathFacts,
   BulkStream,
   BulkStreamEvent,
   BulkTransport,
+  BulkTuning,
   CongestionControl,
   HostPort,
   TcpInfo,
@@ -203,15 +206,20 @@ class SimBulkLink implements BulkLink {
   readonly peer: string;
   readonly streams = new Set<SimStream>();
   maxBytesPerSec = 0;
+  /** What was asked, in order. */
+  readonly tunings: BulkLinkTuning[] = [];
   readonly #network: SimNetwork;
   readonly #nodeId: string;
   #idlePulls = 0;
+  #busyUs = 0;
+  #chunkBytes: number;
   #flowedUs: number;
 
   constructor(network: SimNetwork, nodeId: string, options: BulkLinkOptions) {
     this.peer = options.peer;
     this.#network = network;
     this.#nodeId = nodeId;
+    this.#chunkBytes = options.chunkBytes;
     this.#flowedUs = network.clock.nowUs();
   }
 
@@ -236,13 +244,15 @@ class SimBulkLink implements BulkLink {
   /** What the model's load carried since the last look, in equal shares. */
   #flow(): void {
     const nowUs = this.#network.clock.nowUs();
-    const seconds = (nowUs - this.#flowedUs) / 1e6;
+    const passedUs = nowUs - this.#flowedUs;
+    const seconds = passedUs / 1e6;
     this.#flowedUs = nowUs;
     const load = this.#network.loadOf(this.#nodeId, this.peer);
     if (load === null) {
       this.#idlePulls += 1;
       return;
     }
+    this.#busyUs += passedUs;
     const share = Math.min(load.laneBytesPerSec, load.wireBytesPerSec / this.streams.size);
     for (const stream of this.streams) stream.ackedBytes += Math.round(share * seconds);
   }
@@ -257,6 +267,37 @@ class SimBulkLink implements BulkLink {
   setKeys(): boolean {
     for (const stream of [...this.streams]) stream.close();
     return true;
+  }
+
+  /** Every stream says what the network was told to refuse, and is effective at once. */
+  tune(tuning: BulkLinkTuning): string | null {
+    this.tunings.push(tuning);
+    this.#chunkBytes = tuning.chunkBytes;
+    if (this.#network.refusedCongestion === tuning.congestionControl) return 'ENOENT';
+    for (const stream of this.streams) stream.setCongestionControl(tuning.congestionControl);
+    return null;
+  }
+
+  tuning(): BulkTuning {
+    const { size } = this.streams;
+    return {
+      chunkBytes: this.#chunkBytes,
+      streams: size,
+      effectiveStreams: this.tunings.length > 0 ? size : 0,
+      ...{ effectiveUs: 0, stallUs: 0 },
+    };
+  }
+
+  pathFacts(): BulkPathFacts {
+    this.#flow();
+    const streams = [...this.streams];
+    const rttUs = 2 * this.#network.latencyUs;
+    return {
+      ...{ streams: streams.length, rttUs, rttMinUs: rttUs, rttVarUs: 0 },
+      ...{ segmentsSent: 0, segmentsResent: 0, busyUs: this.#busyUs * streams.length, heldUs: 0 },
+      ackedBytes: streams.reduce((sum, { ackedBytes }) => sum + ackedBytes, 0),
+      idlePulls: this.#idlePulls,
+    };
   }
 
   counters(): ReturnType<BulkLink['counters']> {

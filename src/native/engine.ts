@@ -3,6 +3,8 @@ import type { PageSet, Region } from '../ports/memory.ts';
 import type {
   BulkLinkCounters,
   BulkLinkLanes,
+  BulkPathFacts,
+  BulkTuning,
   PageReceiveCounters,
   PageSendCounters,
   TcpInfo,
@@ -66,6 +68,15 @@ export interface NativeEngine {
     level: number,
     baselineBytes: number,
   ): void;
+  /** Null, or the errno name of the first socket that refused. */
+  tuneLink(
+    link: number,
+    congestionControl: string,
+    chunkBytes: number,
+    unreadTimeoutMs: number,
+  ): string | null;
+  linkTuning(link: number): BulkTuning | null;
+  pathFacts(link: number, streamsMax: number): BulkPathFacts | null;
   linkCounters(link: number): BulkLinkCounters | null;
   linkLanes(link: number): BulkLinkLanes | null;
   closeLink(link: number): void;

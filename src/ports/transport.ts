@@ -161,6 +161,13 @@ export interface BulkLink {
    * while transfers are open: false then.
    */
   setKeys(keys: BulkKeys | null): boolean;
+  /**
+   * On every stream at once, and from the next chunk on; chunks that are under way go on as they are. Null,
+   * or the errno name of the first socket that refused, while the rest is tuned all the same.
+   */
+  tune(tuning: BulkLinkTuning): string | null;
+  tuning(): BulkTuning;
+  pathFacts(): BulkPathFacts;
   counters(): BulkLinkCounters;
   lanes(): BulkLinkLanes;
   sendPages(options: PageSendOptions, listener: (event: SendEvent) => void): PageSender;
@@ -187,6 +194,45 @@ export type CodecPolicy =
       /** Memory for what each transfer sent last, which deltas are made against; 256 MiB by default, 0: no deltas. */
       readonly baselineBytes?: number;
     };
+
+export interface BulkLinkTuning {
+  readonly congestionControl: CongestionControl;
+  /** Page bytes per chunk, 4 KiB to 16 MiB. */
+  readonly chunkBytes: number;
+  /** What the peer's host left unacknowledged for so long ends the stream. */
+  readonly unreadTimeoutMs: number;
+}
+
+/** How far the last {@link BulkLink.tune} has come. */
+export interface BulkTuning {
+  readonly chunkBytes: number;
+  readonly streams: number;
+  /** On which a chunk that was named after the change is acknowledged, and how long that took. */
+  readonly effectiveStreams: number;
+  readonly effectiveUs: number;
+  /** The longest time between two chunks that landed here since, the one around the change included. */
+  readonly stallUs: number;
+}
+
+/** What the kernel knows of the way to the peer, over at most 8 of the oldest streams; counters only grow. */
+export interface BulkPathFacts {
+  /** That were asked; 0: nothing is known. */
+  readonly streams: number;
+  /** The smallest of their smoothed round trips, our own queues included. */
+  readonly rttUs: number;
+  /** The least that any of them saw. */
+  readonly rttMinUs: number;
+  readonly rttVarUs: number;
+  readonly segmentsSent: number;
+  readonly segmentsResent: number;
+  /** With something to send; of these, held back by the peer's window or our own buffer. */
+  readonly busyUs: number;
+  readonly heldUs: number;
+  /** Of all streams that stand. */
+  readonly ackedBytes: number;
+  /** As {@link BulkLinkLanes.idlePulls}. */
+  readonly idlePulls: number;
+}
 
 export interface BulkLinkCounters {
   readonly streams: number;

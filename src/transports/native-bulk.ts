@@ -12,9 +12,12 @@ import type {
   BulkLinkCounters,
   BulkLinkLanes,
   BulkLinkOptions,
+  BulkLinkTuning,
+  BulkPathFacts,
   BulkStream,
   BulkStreamEvent,
   BulkTransport,
+  BulkTuning,
   ByteCounters,
   ByteReceiveEvent,
   ByteReceiveOptions,
@@ -48,6 +51,9 @@ const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 
 const SECRET_BYTES = 32;
 const NO_SECRET = new Uint8Array(SECRET_BYTES);
+
+/** More streams of one path tell nothing new. */
+const PATH_STREAMS_MAX = 8;
 
 const IO_THREADS_MAX = 64;
 /** Beyond this a link is limited by memory or by the wire; an agent has other work for its cores. */
@@ -130,12 +136,7 @@ class NativeBulkTransport implements BulkTransport {
   }
 
   openLink(options: BulkLinkOptions): BulkLink {
-    assert(
-      options.chunkBytes >= CHUNK_BYTES_MIN &&
-        options.chunkBytes <= CHUNK_BYTES_MAX &&
-        options.chunkBytes % 4096 === 0,
-      `chunkBytes must be whole pages, 4 KiB to 16 MiB, got ${options.chunkBytes}`,
-    );
+    checkChunkBytes(options.chunkBytes);
     assertSafeInteger(options.windowBytes, 'windowBytes');
     const id = this.#engine.openLink(options.windowBytes, options.chunkBytes);
     const link = new NativeBulkLink(this.#engine, this.#transfers, id, options.peer);
@@ -193,6 +194,14 @@ class NativeBulkTransport implements BulkTransport {
         this.#transfers.get(event.id)?.(event);
     }
   }
+}
+
+function checkChunkBytes(chunkBytes: number): void {
+  const isInRange = chunkBytes >= CHUNK_BYTES_MIN && chunkBytes <= CHUNK_BYTES_MAX;
+  assert(
+    isInRange && chunkBytes % 4096 === 0,
+    `chunkBytes must be whole pages, 4 KiB to 16 MiB, got ${chunkBytes}`,
+  );
 }
 
 function errorOf(event: EngineEvent): DwcpError {
@@ -289,6 +298,19 @@ class NativeBulkLink implements BulkLink {
       `the secrets of a link have ${SECRET_BYTES} bytes each`,
     );
     return this.#engine.setKeys(this.id, keyBits / 8, sendSecret, receiveSecret, bytesPerKey);
+  }
+
+  tune({ congestionControl, chunkBytes, unreadTimeoutMs }: BulkLinkTuning): string | null {
+    checkChunkBytes(chunkBytes);
+    return this.#engine.tuneLink(this.id, congestionControl, chunkBytes, unreadTimeoutMs);
+  }
+
+  tuning(): BulkTuning {
+    return this.#engine.linkTuning(this.id) ?? NO_TUNING;
+  }
+
+  pathFacts(): BulkPathFacts {
+    return this.#engine.pathFacts(this.id, PATH_STREAMS_MAX) ?? NO_FACTS;
   }
 
   counters(): BulkLinkCounters {
@@ -458,6 +480,20 @@ const NO_COUNTERS: BulkLinkCounters = {
   framesReplayed: 0,
   chunksResealed: 0,
   stagingBytes: 0,
+};
+
+/** Of a link that is closed. */
+const NO_TUNING: BulkTuning = {
+  chunkBytes: 0,
+  streams: 0,
+  effectiveStreams: 0,
+  effectiveUs: 0,
+  stallUs: 0,
+};
+
+const NO_FACTS: BulkPathFacts = {
+  ...{ streams: 0, rttUs: 0, rttMinUs: 0, rttVarUs: 0, segmentsSent: 0, segmentsResent: 0 },
+  ...{ busyUs: 0, heldUs: 0, ackedBytes: 0, idlePulls: 0 },
 };
 
 const NO_SEND_COUNTERS: PageSendCounters = {

@@ -4,12 +4,16 @@ import type {
   BulkLinkCounters,
   BulkLinkLanes,
   BulkLinkOptions,
+  BulkLinkTuning,
+  BulkPathFacts,
+  BulkTuning,
   ByteReceiveEvent,
   ByteReceiveOptions,
   ByteReceiver,
   ByteSendEvent,
   ByteSender,
   ByteSendOptions,
+  CongestionControl,
   PageReceiveOptions,
   PageReceiver,
   PageSender,
@@ -40,6 +44,7 @@ import {
 export interface Carrier {
   readonly id: number;
   readonly congestionControl: string;
+  setCongestionControl(name: CongestionControl): void;
   /** Of chunks that it carried and the peer acknowledged. */
   ackedBytes: number;
   readonly mayWrite: boolean;
@@ -69,6 +74,12 @@ export class SimBulkLink implements BulkLink {
   #tokensUs = 0;
   #throttled: SimEvent | null = null;
   #idlePulls = 0;
+  #tunedUs = 0;
+  #landedUs: number | null = null;
+  #stallUs = 0;
+  /** How long after the last change each stream was effective. */
+  readonly #effective = new Map<number, number>();
+  readonly #rttUs: () => number;
   readonly #counts = {
     ...{ wireBytesSent: 0, wireBytesReceived: 0, chunksSent: 0, chunksReinjected: 0 },
     ...{ chunksLanded: 0, chunksDuplicate: 0, chunksCorrupt: 0 },
@@ -80,13 +91,16 @@ export class SimBulkLink implements BulkLink {
     sockets: LocalSockets,
     options: BulkLinkOptions,
     observer: TransferObserver | null,
+    rttUs: () => number,
   ) {
     this.#host = host;
     this.#sockets = sockets;
+    this.#rttUs = rttUs;
     this.peer = options.peer;
     const { windowBytes, chunkBytes } = options;
     this.#transferHost = {
-      ...{ windowBytes, chunkBytes, observer },
+      ...{ windowBytes, chunkBytes, observer, tuning: 0 },
+      acked: (stream, tuning) => this.#acked(stream, tuning),
       kick: () => this.kick(),
       ackChanged: (name) => this.#tellAck(name),
       later: (run) => void host.after(0, 'bulk', run),
@@ -108,6 +122,37 @@ export class SimBulkLink implements BulkLink {
   setKeys(): boolean {
     for (const stream of [...this.#streams]) stream.close();
     return true;
+  }
+
+  tune({ congestionControl, chunkBytes }: BulkLinkTuning): string | null {
+    this.#transferHost.chunkBytes = chunkBytes;
+    this.#transferHost.tuning += 1;
+    this.#effective.clear();
+    this.#tunedUs = this.#host.world.nowUs;
+    this.#stallUs = 0;
+    for (const stream of this.#streams) stream.setCongestionControl(congestionControl);
+    return null;
+  }
+
+  tuning(): BulkTuning {
+    return {
+      chunkBytes: this.#transferHost.chunkBytes,
+      streams: this.#streams.length,
+      effectiveStreams: this.#streams.filter(({ id }) => this.#effective.has(id)).length,
+      effectiveUs: Math.max(0, ...this.#effective.values()),
+      stallUs: this.#stallUs,
+    };
+  }
+
+  /** Whether the way or we are the limit is not simulated: `busyUs` stands still. */
+  pathFacts(): BulkPathFacts {
+    const rttUs = this.#rttUs();
+    return {
+      ...{ streams: this.#streams.length, rttUs, rttMinUs: rttUs, rttVarUs: 0 },
+      ...{ segmentsSent: 0, segmentsResent: 0, busyUs: 0, heldUs: 0 },
+      ackedBytes: this.#streams.reduce((sum, { ackedBytes }) => sum + ackedBytes, 0),
+      idlePulls: this.#idlePulls,
+    };
   }
 
   counters(): BulkLinkCounters {
@@ -210,7 +255,7 @@ export class SimBulkLink implements BulkLink {
   ): void {
     const taken = receiver.take(chunk, frameBytes);
     if (taken === null) return stream.fail('ERR_DWCP_PROTOCOL', 'sequence or credit exceeded');
-    if (taken === 'landed') this.#counts.chunksLanded += 1;
+    if (taken === 'landed') this.#landed();
     else this.#counts.chunksDuplicate += 1;
     stream.sendAck(receiver.name, receiver.ack());
   }
@@ -294,6 +339,18 @@ export class SimBulkLink implements BulkLink {
 
   #acks(): { readonly name: ChunkName; readonly ack: Ack }[] {
     return this.#receivers.map((receiver) => ({ name: receiver.name, ack: receiver.ack() }));
+  }
+
+  #landed(): void {
+    const { nowUs } = this.#host.world;
+    this.#counts.chunksLanded += 1;
+    if (this.#landedUs !== null) this.#stallUs = Math.max(this.#stallUs, nowUs - this.#landedUs);
+    this.#landedUs = nowUs;
+  }
+
+  #acked(stream: number, tuning: number): void {
+    if (tuning !== this.#transferHost.tuning || this.#effective.has(stream)) return;
+    this.#effective.set(stream, this.#host.world.nowUs - this.#tunedUs);
   }
 
   #mayOpen(open: number): void {

@@ -56,12 +56,17 @@ export interface TransferObserver {
 /** How a transfer speaks to the link that carries it. */
 export interface TransferHost {
   readonly windowBytes: number;
-  readonly chunkBytes: number;
+  /** Of chunks that are built from now on. */
+  chunkBytes: number;
+  /** Counts the changes of how the link is tuned. */
+  tuning: number;
   readonly observer: TransferObserver | null;
   /** There may be something to pull. */
   kick(): void;
   /** Acknowledgements of a receiver changed outside of a chunk's arrival. */
   ackChanged(name: ChunkName): void;
+  /** A chunk was acknowledged that was named under this tuning. */
+  acked(stream: number, tuning: number): void;
   /** Later, never inside the call. */
   later(run: () => void): void;
 }
@@ -81,7 +86,10 @@ export abstract class Sending {
   protected cumulative = 0;
   protected nextSeq = 1;
   /** Sent and not released, by sequence: the staging. */
-  readonly #staged = new Map<number, { readonly frame: Uint8Array; stream: number }>();
+  readonly #staged = new Map<
+    number,
+    { readonly frame: Uint8Array; readonly tuning: number; stream: number }
+  >();
   /** Carried by streams that died. */
   readonly #lost = new Set<number>();
 
@@ -109,7 +117,7 @@ export abstract class Sending {
     this.nextSeq += 1;
     const frame = this.build(seq);
     this.core.step({ type: 'built', seq, bytes: frame.length });
-    this.#staged.set(seq, { frame, stream });
+    this.#staged.set(seq, { frame, stream, tuning: this.host.tuning });
     this.wireBytes += frame.length;
     return { frame, reinjected: false };
   }
@@ -121,6 +129,8 @@ export abstract class Sending {
     if (actions.some(({ type }) => type === 'refuse')) return false;
     for (const { seq } of actions) {
       this.#lost.delete(seq as number);
+      const staged = this.#staged.get(seq as number);
+      if (staged !== undefined) this.host.acked(staged.stream, staged.tuning);
       this.#staged.delete(seq as number);
       this.host.observer?.released(this.name, seq as number);
       this.released(seq as number);
