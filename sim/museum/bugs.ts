@@ -210,4 +210,36 @@ export const bugs: readonly Bug[] = [
     scenario: 'cluster',
     checkers: ['epochs', 'linearizability'],
   },
+  {
+    id: 'lease-ignores-drift',
+    story:
+      'A leader trusts its lease for as long as voters keep their promise, by its own clock: where that one is slow, or theirs are fast, another leads already.',
+    source: 'https://github.com/tikv/tikv/pull/1127',
+    scenario: 'raft',
+    checkers: ['linearizability'],
+  },
+  {
+    id: 'damaged-record-taken-as-end',
+    story:
+      'A record that fails its checksum is taken for what a crash left half-written, and the log ends there, with all that was acknowledged behind it.',
+    source: 'https://github.com/cockroachdb/pebble/issues/453',
+    scenario: 'cluster',
+    checkers: ['log-recovery', 'group-log', 'epochs', 'linearizability', 'same-state', 'uncaught'],
+  },
+  {
+    id: 'duplicate-lands-after-newer',
+    story:
+      'What was sent again after a lost connection lands once more, over newer content that came by another one.',
+    source: 'https://github.com/ydb-platform/nbs/issues/7070',
+    scenario: 'migration',
+    checkers: ['guest-writes', 'verification', 'ledger'],
+  },
+  {
+    id: 'source-resumes-when-link-is-lost',
+    story:
+      'The last word of the destination is lost with the connection, and the source runs the guest again: nobody told it that it runs elsewhere.',
+    source: 'https://github.com/oxidecomputer/propolis/issues/252',
+    scenario: 'migration',
+    checkers: ['one-runner', 'ownership', 'guest-writes', 'progress'],
+  },
 ];

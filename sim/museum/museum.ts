@@ -18,6 +18,8 @@ export interface MuseumOptions {
   readonly seedsMax: number;
   readonly workers: number;
   readonly commit: string;
+  /** Time to search for one bug, shared by its ranges; null: as long as it takes. */
+  readonly budgetMs: number | null;
   /** Time to shrink each find; null: none is shrunk. */
   readonly shrinkMs: number | null;
   readonly onSeed: (bug: Bug, seeds: number) => void;
@@ -43,6 +45,8 @@ export interface BugReport extends Bug {
   readonly seedsToFind: number | null;
   /** By range; null where it was missed. */
   readonly seeds: readonly (number | null)[];
+  /** By range, how many were tried: fewer than asked for when it was found, or time was up. */
+  readonly tried: readonly number[];
   /** Which checker caught it how often. */
   readonly caughtBy: Readonly<Record<string, number>>;
   /** Caught only by checkers that were expected to. */
@@ -108,10 +112,16 @@ async function exhibit(bug: Bug, copy: Copy, options: MuseumOptions): Promise<Bu
   const clean = new Threads(new URL('../campaign/worker.js', import.meta.url), workerData, 1);
   const finds: Find[] = [];
   const cleanFails: number[] = [];
+  const tried: number[] = [];
   try {
     const found = new Map<number, SeedRun>();
-    for (const range of ranges) {
-      const run = await search(bug, range, { buggy, clean, cleanFails, options });
+    const searchedMs = performance.now();
+    for (const [index, range] of ranges.entries()) {
+      const share = ((options.budgetMs ?? 0) * (index + 1)) / ranges.length;
+      const endMs = options.budgetMs === null ? Number.POSITIVE_INFINITY : searchedMs + share;
+      const context = { buggy, clean, cleanFails, options, endMs, tried: 0 };
+      const run = await search(bug, range, context);
+      tried.push(context.tried);
       if (run === null) continue;
       found.set(range, run);
       // At once: what comes after it may be cut off.
@@ -132,7 +142,7 @@ async function exhibit(bug: Bug, copy: Copy, options: MuseumOptions): Promise<Bu
     await clean.close();
   }
   const wallMs = Math.round(performance.now() - startedMs);
-  return reportOf(bug, ranges, { finds, cleanFails, wallMs });
+  return reportOf(bug, ranges, { finds, tried, cleanFails, wallMs });
 }
 
 interface Search {
@@ -140,6 +150,9 @@ interface Search {
   readonly clean: Threads;
   readonly cleanFails: number[];
   readonly options: MuseumOptions;
+  /** What is left of the budget goes to the next range. */
+  readonly endMs: number;
+  tried: number;
 }
 
 /** The first seed of the range that the bug fails and clean code passes. */
@@ -153,9 +166,10 @@ async function search(bug: Bug, range: number, context: Search): Promise<SeedRun
     );
     const failed: SeedRun[] = [];
     await buggy.run<SeedJob, SeedRun>(jobs, (run) => {
+      context.tried += 1;
       options.onSeed(bug, run.report.seed - range * RANGES_APART);
       if (!run.report.ok) failed.push(run);
-      return run.report.ok;
+      return run.report.ok && performance.now() < context.endMs;
     });
     const [run] = failed;
     if (run === undefined) return null;
@@ -190,7 +204,7 @@ async function shrinkAll(
 function reportOf(
   bug: Bug,
   ranges: readonly number[],
-  { finds, ...rest }: Pick<BugReport, 'finds' | 'cleanFails' | 'wallMs'>,
+  { finds, ...rest }: Pick<BugReport, 'finds' | 'tried' | 'cleanFails' | 'wallMs'>,
 ): BugReport {
   const seeds = ranges.map((range) => finds.find((find) => find.range === range)?.seeds ?? null);
   const seedsToFind = median(seeds);

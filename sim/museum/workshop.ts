@@ -63,10 +63,11 @@ export function plant(id: string): Copy {
   };
   keepTidy(root);
   try {
-    for (const name of ['src', 'sim', 'package.json', 'tsconfig.json']) {
+    for (const name of ['src', 'sim', 'dist', 'package.json', 'tsconfig.json']) {
       copy(root, name, {});
     }
-    const isNative = /^\+\+\+ b\/native\//m.test(readPatch(id));
+    const files = [...readPatch(id).matchAll(/^\+\+\+ b\/(\S+)/gm)].map(([, file]) => file ?? '');
+    const isNative = files.some((file) => file.startsWith('native/'));
     for (const name of ['node_modules', 'build', ...(isNative ? [] : ['native'])]) {
       symlinkSync(join(checkout, name), join(root, name));
     }
@@ -74,7 +75,8 @@ export function plant(id: string): Copy {
     must(root, 'patch', ['-p1', '--fuzz=0', '--force', '-i', patchOf(id)]);
     // What this checkout built is newer than all but what was patched.
     if (isNative) must(root, 'make', ['-C', 'native/build', 'BUILDTYPE=Release']);
-    compile(root);
+    const sources = files.filter((file) => file.endsWith('.ts'));
+    if (sources.length > 0) compile(root, sources);
   } catch (error) {
     remove();
     throw error;
@@ -90,15 +92,20 @@ function copy(
   cpSync(join(checkout, name), join(root, name), { recursive: true, ...options });
 }
 
-/** Types were checked before the bug came in, so that only JavaScript is made here. */
-function compile(root: string): void {
+/**
+ * Types were checked before the bug came in, so that only JavaScript is made here, and only of what was
+ * patched: the rest is what this checkout made.
+ */
+function compile(root: string, files: readonly string[]): void {
   const project = join(root, 'tsconfig.copy.json');
   const compilerOptions = {
     ...{ noCheck: true, declaration: false, isolatedDeclarations: false, sourceMap: false },
-    ...{ incremental: false, tsBuildInfoFile: null },
+    ...{ incremental: false, tsBuildInfoFile: null, noResolve: true },
   };
-  const include = ['src', 'sim'];
-  writeFileSync(project, JSON.stringify({ extends: './tsconfig.json', compilerOptions, include }));
+  writeFileSync(
+    project,
+    JSON.stringify({ extends: './tsconfig.json', compilerOptions, files, include: [] }),
+  );
   must(root, process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', project]);
 }
 

@@ -19,6 +19,7 @@ interface MuseumOptions extends JsonOption {
   readonly range?: string;
   readonly maxSeeds?: string;
   readonly workers?: string;
+  readonly bugSeconds?: string;
   readonly shrink?: true;
   readonly shrinkMs?: string;
   readonly out?: string;
@@ -32,6 +33,7 @@ export function addMuseumCommand(sim: Command): void {
     .option('--ranges <n>', 'disjoint ranges of seeds, of which the median counts (default: 5)')
     .option('--range <n>', 'only the n-th of them, such as to run them one by one')
     .option('--max-seeds <n>', 'seeds of a range (default: 2000)')
+    .option('--bug-seconds <n>', 'time to search for one bug, over all ranges (default: no end)')
     .option('--workers <n>', 'threads (default: the cores of this machine)')
     .option('--shrink', 'shrink every find, and tell how small it became')
     .option('--shrink-ms <n>', 'time to shrink one find (default: 60000)')
@@ -46,6 +48,10 @@ export function addMuseumCommand(sim: Command): void {
         ...{ bugs: chosen, seedsMax, commit: currentCommit() },
         ranges: rangesOf(options),
         workers: parseCount(options.workers, availableParallelism(), '--workers'),
+        budgetMs:
+          options.bugSeconds === undefined
+            ? null
+            : parseCount(options.bugSeconds, 60, '--bug-seconds') * 1_000,
         shrinkMs:
           options.shrink === true ? parseCount(options.shrinkMs, 60_000, '--shrink-ms') : null,
         onSeed: ({ id }, seeds) => bar?.update(done, { id, seeds }),
@@ -102,9 +108,9 @@ function showBar(count: number, { json }: JsonOption): SingleBar | null {
 }
 
 function describe(report: BugReport): string {
-  const { id, story, source, seeds, seedsToFind, caughtBy, cleanFails, scenario } = report;
+  const { id, story, source, seeds, tried, seedsToFind, caughtBy, cleanFails, scenario } = report;
   const caught = Object.entries(caughtBy).map(([checker, count]) => `${checker} ${count}`);
-  const numbers = seeds.map((each) => each ?? 'missed').join(' ');
+  const numbers = seeds.map((each, at) => each ?? `missed in ${tried[at]}`).join(', ');
   const median = seedsToFind === null ? 'MISSED' : `${seedsToFind} seeds`;
   return [
     `${id}: ${median} (${numbers}) at depth ${scenario}, by ${caught.join(', ') || 'nobody'}`,
