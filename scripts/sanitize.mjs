@@ -16,7 +16,10 @@ const seconds = secondsAt < 0 ? null : Number(options.splice(secondsAt, 2)[1]);
 
 const flags = ['-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-Wall', '-Wextra', '-Werror'];
 const common = [...flags, '-fno-sanitize-recover=all', '-pthread', '-Inative'];
-const engine = ['engine', 'memory', 'crypto'].flatMap((room) => sources(`native/${room}`));
+const codec = sources('native/codec');
+const memory = sources('native/memory');
+const engine = ['engine', 'crypto'].flatMap((room) => sources(`native/${room}`));
+engine.push(...memory, ...codec);
 const qemu = sources('native/qemu');
 
 /** `-fsanitize=fuzzer` brings its own main; an artifact of a crash is kept beside the binary. */
@@ -46,6 +49,20 @@ const runs = [
       unpackStreams(corpus);
       return [`-max_total_time=${time}`, '-max_len=60000', `-artifact_prefix=${out}/`, corpus];
     },
+  },
+  {
+    name: 'codec_fuzz',
+    sanitize: 'fuzzer,address,undefined',
+    files: ['native/fuzz/codec_fuzz.cc', 'native/engine/frame.cc', ...codec, ...memory],
+    seconds: 20,
+    args: (time) => [`-max_total_time=${time}`, '-max_len=40000', `-artifact_prefix=${out}/`],
+  },
+  {
+    name: 'codec_property',
+    sanitize: 'address,undefined',
+    files: ['native/fuzz/codec_property.cc', 'native/engine/frame.cc', ...codec, ...memory],
+    seconds: 10,
+    args: (time) => [String(time)],
   },
   {
     name: 'engine_faults',
@@ -133,7 +150,9 @@ async function build({ name, sanitize, files }) {
   };
   try {
     await Promise.all(Array.from({ length: availableParallelism() }, worker));
-    await compile([`-fsanitize=${sanitize}`, ...files.map(objectOf), '-lcrypto', '-o', binary]);
+    const libraries = ['-llz4', '-lzstd', '-lcrypto'];
+    const link = [...files.map(objectOf), ...libraries, '-o', binary];
+    await compile([`-fsanitize=${sanitize}`, ...link]);
   } finally {
     rmSync(objects, { recursive: true });
   }

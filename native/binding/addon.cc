@@ -1,6 +1,7 @@
 // The addon's only entry: each component registers its own exports.
 #include <napi.h>
 
+#include "binding/codec_binding.h"
 #include "binding/engine_binding.h"
 #include "binding/memory_binding.h"
 #include "binding/qemu_binding.h"
@@ -9,6 +10,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   dwcp::RegisterMemory(env, exports);
   dwcp::RegisterEngine(env, exports);
   dwcp::RegisterQemu(env, exports);
+  dwcp::RegisterCodec(env, exports);
   return exports;
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "binding/codec_policy.h"
 #include "binding/page_set_wrap.h"
 #include "binding/region_wrap.h"
 #include "engine/local_socket.h"
@@ -128,7 +129,8 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
       if (std::shared_ptr<Engine> engine = slot->lock()) Deliver(env, listener, engine.get());
     });
   };
-  engine_ = std::make_shared<Engine>(notify, info[1].As<Napi::Number>().Uint32Value());
+  engine_ = std::make_shared<Engine>(notify, info[1].As<Napi::Number>().Uint32Value(),
+                                     info[2].As<Napi::Number>().Uint32Value());
   *slot = engine_;
   info.Env().AddCleanupHook([engine = std::weak_ptr<Engine>(engine_)]() {
     if (std::shared_ptr<Engine> running = engine.lock()) running->Stop();
@@ -241,13 +243,7 @@ void EngineWrap::SetMaxBandwidth(const Napi::CallbackInfo& info) {
 }
 
 void EngineWrap::SetCodecPolicy(const Napi::CallbackInfo& info) {
-  CodecPolicy policy;
-  const std::string kind = info[1].As<Napi::String>();
-  policy.kind = kind == "adaptive" ? CodecPolicy::Kind::kAdaptive
-                : kind == "fixed"  ? CodecPolicy::Kind::kFixed
-                                   : CodecPolicy::Kind::kRaw;
-  const std::string codec = info[2].As<Napi::String>();
-  policy.fixed = {codec == "lz4" ? Codec::kLz4 : Codec::kZstd, Int(info, 3)};
+  CodecPolicy policy = PolicyFrom(info, 1);
   policy.baseline_bytes = Wide(info, 4);
   Engine::Guard guard(engine_.get());
   if (Link* link = engine_->link(Int(info, 0))) link->SetCodecPolicy(policy);
@@ -443,6 +439,7 @@ Napi::Value EngineWrap::ReceiveCounters(const Napi::CallbackInfo& info) {
   Set(out, "landedPages", counters.landed_pages);
   Set(out, "stalePages", counters.stale_pages);
   Set(out, "landedBytes", counters.landed_bytes);
+  Set(out, "refusedPages", counters.refused_pages);
   Set(out, "localBytes", counters.local_bytes);
   Set(out, "wireBytes", counters.wire_bytes);
   return out;

@@ -89,7 +89,7 @@ bool ByteSender::Build(Buffer* buffer, Stream* stream) {
   }
   // Nothing and still readable is the end: it has a chunk of its own, and so has its own place.
   if (got == 0 && !readable_) return false;
-  buffer->payload_bytes = static_cast<uint32_t>(got);
+  buffer->payload_bytes = buffer->raw_bytes = static_cast<uint32_t>(got);
   local_bytes_ += got;
   const uint64_t seq = core_.Reserve(kChunkFrameOverhead + link_->chunk_bytes(), stream->id());
   if (got == 0) {
@@ -99,7 +99,8 @@ bool ByteSender::Build(Buffer* buffer, Stream* stream) {
   Keep(seq, buffer);
   {
     Engine::Outside outside(link_->engine());
-    Seal(buffer, seq, FrameType::kChunkBytes, 0, got == 0 ? kEndOfBytes : 0, nullptr);
+    Seal(buffer, seq, FrameType::kChunkBytes, 0, got == 0 ? kEndOfBytes : 0, nullptr,
+         link_->keys());
   }
   core_.Built(seq, buffer->frame_bytes());
   return true;
@@ -175,7 +176,7 @@ const char* ByteReceiver::Check(const FrameHeader& header, Buffer*) {
   return header.type == FrameType::kChunkBytes ? nullptr : "a chunk of pages for a byte stream";
 }
 
-bool ByteReceiver::Take(const FrameHeader& header, Buffer* buffer, const PageDigest*) {
+bool ByteReceiver::Take(const FrameHeader& header, Buffer* buffer, const Landing&) {
   if (failed_) return false;
   buffer->end = (header.flags & kEndOfBytes) != 0;
   held_[header.seq % kOutstandingMax] = buffer;

@@ -78,7 +78,8 @@ uint64_t Engine::NowUs() {
   return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
 }
 
-Engine::Engine(Notify notify, size_t io_threads) : notify_(std::move(notify)) {
+Engine::Engine(Notify notify, size_t io_threads, size_t encode_threads)
+    : notify_(std::move(notify)), encoders_(this, &mutex_, encode_threads) {
   for (size_t i = 0; i < io_threads; i++) loops_.push_back(std::make_unique<IoLoop>(this));
   for (auto& loop : loops_) loop->Start();
 }
@@ -94,6 +95,7 @@ void Engine::Stop() {
   if (stopping_.exchange(true)) return;
   Wake();
   for (auto& loop : loops_) loop->Join();
+  encoders_.Stop();
   std::lock_guard<std::mutex> lock(mutex_);
   stopped_ = true;
   for (auto& entry : links_) entry.second->Fail("ERR_DWCP_CLOSED", "the transport was closed");
@@ -248,8 +250,29 @@ void Engine::Retire(int stream_id) {
 
 Link* Engine::OpenLink(uint64_t window_bytes, uint32_t chunk_bytes) {
   const int id = next_id_++;
-  return links_.emplace(id, std::make_unique<Link>(this, id, window_bytes, chunk_bytes))
+  return links_
+      .emplace(id, std::make_unique<Link>(this, id, window_bytes, chunk_bytes,
+                                          static_cast<uint32_t>(encoders_.size())))
       .first->second.get();
+}
+
+Sender* Engine::NextToEncode() {
+  for (auto& entry : links_) {
+    if (Sender* sender = entry.second->NextToEncode()) return sender;
+  }
+  return nullptr;
+}
+
+void Engine::AwaitEncoders(const std::vector<Sender*>& senders) {
+  for (Sender* sender : senders) sender->Retire();
+  std::unique_lock<std::mutex> lock(mutex_, std::adopt_lock);
+  waiting_++;
+  all_inside_.wait(lock, [this, &senders] {
+    return outside_ == 0 && std::none_of(senders.begin(), senders.end(),
+                                         [](const Sender* sender) { return sender->encoding(); });
+  });
+  waiting_--;
+  lock.release();
 }
 
 Link* Engine::link(int id) {
@@ -260,6 +283,11 @@ Link* Engine::link(int id) {
 void Engine::CloseLink(int id) {
   Link* closing = link(id);
   if (closing == nullptr) return;
+  std::vector<Sender*> closing_senders;
+  for (auto& [handle, owned] : senders_) {
+    if (owned.second == id) closing_senders.push_back(owned.first);
+  }
+  AwaitEncoders(closing_senders);
   closing->Fail("ERR_DWCP_CLOSED", "the link was closed");
   while (!closing->streams().empty()) closing->streams().back()->Close("", "");
   for (auto it = senders_.begin(); it != senders_.end();) {
@@ -291,6 +319,7 @@ void Engine::Register(Receiver* receiver, int link_id) {
 
 void Engine::CloseTransfer(int handle) {
   if (auto it = senders_.find(handle); it != senders_.end()) {
+    AwaitEncoders({it->second.first});
     Link* owner = link(it->second.second);
     senders_.erase(it);
     if (owner != nullptr) owner->RemoveSender(handle);

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/encode_pool.h"
 #include "engine/io_loop.h"
 #include "engine/link.h"
 #include "engine/stream.h"
@@ -43,7 +44,7 @@ class Engine {
  public:
   using Notify = std::function<void()>;
   // `notify` is called from any thread when the event queue stops being empty.
-  Engine(Notify notify, size_t io_threads);
+  Engine(Notify notify, size_t io_threads, size_t encode_threads);
   ~Engine();
 
   class Guard {
@@ -98,6 +99,26 @@ class Engine {
     Engine* engine_;
   };
 
+  // On an encode worker: bytes are touched without the lock, and callers from elsewhere do not wait
+  // for it; only who would free what the worker works on does.
+  class Detached {
+   public:
+    Detached(Engine* engine, Sender* sender) : engine_(engine), sender_(sender) {
+      sender_->encoding_++;
+      engine_->mutex_.unlock();
+    }
+    ~Detached() {
+      engine_->mutex_.lock();
+      if (--sender_->encoding_ == 0 && engine_->waiting_ > 0) engine_->all_inside_.notify_all();
+    }
+    Detached(const Detached&) = delete;
+    Detached& operator=(const Detached&) = delete;
+
+   private:
+    Engine* engine_;
+    Sender* sender_;
+  };
+
   // All of these: under a Guard. Listen returns the port, or minus errno.
   int Listen(const std::string& host, int port);
   int Dial(const std::string& host, int port, const std::string& local,
@@ -130,6 +151,9 @@ class Engine {
   // Sockets that need no balance.
   IoLoop* first_loop() { return loops_.front().get(); }
   bool stopping() const { return stopping_; }
+  void StartEncoders() { encoders_.Start(); }
+  void KickEncoders() { encoders_.Kick(); }
+  Sender* NextToEncode();
   // Somebody waits for the lock: the turn should end.
   bool wanted() const { return waiting_ > 0; }
   static uint64_t NowUs();
@@ -138,6 +162,8 @@ class Engine {
   void TellRefusals(uint64_t now_us);
   IoLoop* LeastLoadedLoop();
   void Wake();
+  // Under a Guard, which it leaves and enters again: no worker builds for these any more.
+  void AwaitEncoders(const std::vector<Sender*>& senders);
 
   Notify notify_;
   std::mutex mutex_;
@@ -163,6 +189,7 @@ class Engine {
   std::mutex event_mutex_;
   std::vector<Event> events_;
   std::vector<std::unique_ptr<IoLoop>> loops_;
+  EncodePool encoders_;
 };
 
 }  // namespace dwcp

@@ -34,7 +34,10 @@ uint16_t HeaderCheck(const uint8_t* header) {
 
 FrameError CheckChunk(const FrameHeader& h) {
   if (h.seq == 0) return FrameError::kName;
-  if (h.raw_bytes > kChunkBytesMax || h.encoded_bytes != h.raw_bytes) return FrameError::kLength;
+  if (h.raw_bytes > kChunkBytesMax || h.encoded_bytes > h.raw_bytes) return FrameError::kLength;
+  const bool is_encoded = h.type == FrameType::kChunkPages && h.codec() != Codec::kNone;
+  if (!is_encoded && h.encoded_bytes != h.raw_bytes) return FrameError::kLength;
+  if (is_encoded && h.encoded_bytes == 0) return FrameError::kLength;
   if (h.map_entries > kMapEntriesMax) return FrameError::kMap;
   if (h.plain_bytes() != h.map_entries * 8 + h.encoded_bytes) return FrameError::kLength;
   return FrameError::kNone;
@@ -56,7 +59,9 @@ FrameError CheckByType(const FrameHeader& h) {
       return h.body_bytes <= kJoinBytesMax ? FrameError::kNone : FrameError::kLength;
     case FrameType::kChunkPages:
       if (h.map_entries == 0) return FrameError::kMap;
-      if (h.raw_bytes % kPageBytes != 0) return FrameError::kLength;
+      if ((flags & ~kCodecMask) != 0 || h.codec() > Codec::kZstdDictionary) {
+        return FrameError::kType;
+      }
       return CheckChunk(h);
     case FrameType::kChunkBytes:
       if (h.map_entries != 0) return FrameError::kMap;
@@ -66,10 +71,35 @@ FrameError CheckByType(const FrameHeader& h) {
     case FrameType::kAck:
       return h.plain_bytes() <= kAckBytesMax && h.plain_bytes() % 8 == 0 ? FrameError::kNone
                                                                          : FrameError::kLength;
+    case FrameType::kPagesRefused:
+      if (h.seq == 0) return FrameError::kName;
+      return h.plain_bytes() > 0 && h.plain_bytes() <= kRefusedBytesMax && h.plain_bytes() % 4 == 0
+                 ? FrameError::kNone
+                 : FrameError::kLength;
     case FrameType::kReset:
+    case FrameType::kRefusalsHeard:
       return h.plain_bytes() == 0 ? FrameError::kNone : FrameError::kLength;
   }
   return FrameError::kType;
+}
+
+struct RecordBytes {
+  uint64_t least, most;
+};
+constexpr uint64_t kNoSuchKind = ~uint64_t{0};
+
+RecordBytes BytesOf(EntryKind kind) {
+  switch (kind) {
+    case EntryKind::kWhole:
+      return {kPageBytes, kPageBytes};
+    case EntryKind::kKnown:
+      return {kKnownBytes, kKnownBytes};
+    case EntryKind::kDelta:
+      return {kDeltaHeaderBytes, kDeltaHeaderBytes + kDeltaBytesMax};
+    case EntryKind::kZero:
+      return {0, 0};
+  }
+  return {0, kNoSuchKind};
 }
 
 }  // namespace
@@ -108,6 +138,7 @@ void WriteHeader(uint8_t* out, const FrameHeader& h) {
   if (h.type == FrameType::kAck) {
     Put<uint64_t>(out, 32, h.credit);
     Put<uint16_t>(out, 40, static_cast<uint16_t>(h.flags));
+    Put<uint16_t>(out, 42, h.refused);
   } else {
     Put<uint16_t>(out, 32, static_cast<uint16_t>(h.map_entries));
     Put<uint16_t>(out, 34, static_cast<uint16_t>(h.flags));
@@ -122,7 +153,7 @@ FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
   if (Get<uint32_t>(in, 0) != kFrameMagic) return FrameError::kMagic;
   if (in[4] != kFrameVersion) return FrameError::kVersion;
   if (Get<uint16_t>(in, kCheckOffset) != HeaderCheck(in)) return FrameError::kCheck;
-  if (in[5] < 1 || in[5] > 7) return FrameError::kType;
+  if (in[5] < 1 || in[5] > 9) return FrameError::kType;
   *h = FrameHeader{};
   h->type = static_cast<FrameType>(in[5]);
   h->body_bytes = Get<uint32_t>(in, 8);
@@ -132,6 +163,7 @@ FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
   if (h->type == FrameType::kAck) {
     h->credit = Get<uint64_t>(in, 32);
     h->flags = Get<uint16_t>(in, 40);
+    h->refused = Get<uint16_t>(in, 42);
   } else {
     h->map_entries = Get<uint16_t>(in, 32);
     h->flags = Get<uint16_t>(in, 34);
@@ -142,20 +174,32 @@ FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
   return CheckByType(*h);
 }
 
+bool IsPlain(const FrameHeader& h, const MapEntry* map) {
+  if (h.codec() != Codec::kNone) return false;
+  for (uint32_t i = 0; i < h.map_entries; i++) {
+    if (map[i].kind() != EntryKind::kWhole && !map[i].zero()) return false;
+  }
+  return true;
+}
+
 FrameError CheckMap(const FrameHeader& h, const MapEntry* map, uint64_t page_count) {
-  uint64_t payload_bytes = 0;
+  uint64_t least_bytes = 0;
+  uint64_t most_bytes = 0;
   uint64_t next_page = 0;
   uint64_t pages = 0;
   for (uint32_t i = 0; i < h.map_entries; i++) {
-    if (map[i].kind() != EntryKind::kWhole && !map[i].zero()) return FrameError::kMap;
     const uint64_t count = map[i].count();
     if (count == 0 || map[i].first_page < next_page) return FrameError::kMap;
     next_page = map[i].first_page + count;
     pages += count;
     if (next_page > page_count || pages > kPagesPerChunkMax) return FrameError::kMap;
-    if (!map[i].zero()) payload_bytes += count * kPageBytes;
+    const RecordBytes record = BytesOf(map[i].kind());
+    if (record.most == kNoSuchKind) return FrameError::kMap;
+    least_bytes += count * record.least;
+    most_bytes += count * record.most;
   }
-  return payload_bytes == h.raw_bytes ? FrameError::kNone : FrameError::kMap;
+  return least_bytes <= h.raw_bytes && h.raw_bytes <= most_bytes ? FrameError::kNone
+                                                                 : FrameError::kMap;
 }
 
 uint32_t HeaderCrc(const uint8_t* header) {

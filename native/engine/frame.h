@@ -17,6 +17,7 @@ constexpr uint32_t kChunkBytesMax = 16u << 20;
 // How far beyond the cumulative acknowledgement a sequence may be; the size of the ack bitmap.
 constexpr uint32_t kOutstandingMax = 1024;
 constexpr uint32_t kAckBytesMax = kOutstandingMax / 8;
+constexpr uint32_t kRefusedBytesMax = 1024;
 // Looking at zero pages costs time but no payload, so a chunk's pages are bounded apart from its
 // bytes.
 constexpr uint32_t kPagesPerChunkMax = 16384;
@@ -32,25 +33,9 @@ enum class FrameType : uint8_t {
   kChunkPages = 4,
   kChunkBytes = 5,
   kAck = 6,
-  kReset = 7,  // the receiver knows no such transfer: its sender fails instead of waiting
-};
-
-struct FrameHeader {
-  FrameType type;
-  uint32_t body_bytes;  // everything after the header
-  uint32_t epoch;
-  uint64_t transfer_id;
-  uint64_t seq;            // chunk: sequence from 1; ack: cumulative
-  uint64_t credit;         // ack only: absolute bytes
-  uint32_t map_entries;    // page chunk only
-  uint32_t flags;          // kSealed; byte chunk only: kEndOfBytes
-  uint32_t raw_bytes;      // chunk: bytes before encoding
-  uint32_t encoded_bytes;  // chunk: bytes on the wire after the map
-  uint32_t tag;            // CRC32C of header with a zero tag, then body; 0 in a sealed frame
-
-  bool sealed() const;
-  // Of the body once it was opened.
-  uint32_t plain_bytes() const;
+  kReset = 7,          // the receiver knows no such transfer: its sender fails instead of waiting
+  kPagesRefused = 8,   // receiver: these lack their base or content; `seq` numbers the first
+  kRefusalsHeard = 9,  // sender: heard of all up to number `seq`
 };
 
 constexpr uint32_t kEndOfBytes = 1;
@@ -60,12 +45,13 @@ constexpr uint32_t kCodecMask = 0xfu << kCodecShift;
 // Bit 8: the body is sealed.
 constexpr uint32_t kSealed = 1u << 8;
 
-inline bool FrameHeader::sealed() const { return (flags & kSealed) != 0; }
-inline uint32_t FrameHeader::plain_bytes() const {
-  return sealed() ? body_bytes - kSealBytes : body_bytes;
-}
-
 enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2, kZstdDictionary = 3 };
+
+// Records of a payload: a known page is its strong hash; a delta is the digests of base and result,
+// a length, and that many bytes, which are not worth a base when there are more of them.
+constexpr uint32_t kKnownBytes = 32;
+constexpr uint32_t kDeltaHeaderBytes = 8 + 8 + 2;
+constexpr uint32_t kDeltaBytesMax = 2048;
 
 // What the payload holds of each page of a run, in map order, before the codec.
 enum class EntryKind : uint8_t {
@@ -73,6 +59,26 @@ enum class EntryKind : uint8_t {
   kKnown = 1,  // 32 bytes: the strong hash of a content that the receiver has
   kDelta = 2,  // base digest, result digest, u16 length, that many bytes
   kZero = 8,   // nothing
+};
+
+struct FrameHeader {
+  FrameType type;
+  uint32_t body_bytes;  // everything after the header
+  uint32_t epoch;
+  uint64_t transfer_id;
+  uint64_t seq;            // chunk: sequence from 1; ack: cumulative
+  uint64_t credit;         // ack only: absolute bytes
+  uint16_t refused;        // ack only: pages refused so far, modulo 2^16
+  uint32_t map_entries;    // page chunk only
+  uint32_t flags;          // kSealed; kEndOfBytes of a byte chunk, the codec of a page chunk
+  uint32_t raw_bytes;      // chunk: bytes before encoding
+  uint32_t encoded_bytes;  // chunk: bytes on the wire after the map
+  uint32_t tag;            // CRC32C of header with a zero tag, then body; 0 in a sealed frame
+
+  bool sealed() const { return (flags & kSealed) != 0; }
+  // Of the body once it was opened.
+  uint32_t plain_bytes() const { return sealed() ? body_bytes - kSealBytes : body_bytes; }
+  Codec codec() const { return static_cast<Codec>((flags & kCodecMask) >> kCodecShift); }
 };
 
 // A run of pages of one kind.
@@ -90,7 +96,10 @@ const char* FrameErrorText(FrameError error);
 void WriteHeader(uint8_t* out, const FrameHeader& header);
 // Reads and checks everything that a header alone can tell.
 FrameError ReadHeader(const uint8_t* in, FrameHeader* out);
-// Ascending runs inside `page_count`, none empty, payload length equal to what the header said.
+// Only whole pages and zeros, and no codec: the payload is the pages.
+bool IsPlain(const FrameHeader& header, const MapEntry* map);
+// Ascending runs inside `page_count`, none empty; of a plain chunk also that its payload has the
+// length that the header said, of another that it is possible.
 FrameError CheckMap(const FrameHeader& header, const MapEntry* map, uint64_t page_count);
 // CRC of the header as it stands at `header`, with its tag taken as zero.
 uint32_t HeaderCrc(const uint8_t* header);

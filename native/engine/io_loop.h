@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "codec/page_decoder.h"
 #include "engine/pollable.h"
 #include "memory/page_kernels.h"
 
@@ -28,6 +29,7 @@ class IoLoop {
   int epoll_fd() const { return epoll_fd_; }
   // Digests of the pages of the chunk that this thread looks at.
   PageDigest* digests() { return digests_.data(); }
+  PageDecoder& decoder() { return decoder_; }
   // Frees `object` once no event of this epoll round can name it.
   void Bury(std::unique_ptr<Pollable> object) { graveyard_.push_back(std::move(object)); }
 
@@ -43,6 +45,7 @@ class IoLoop {
   std::unique_ptr<Pollable> wake_;
   std::vector<std::unique_ptr<Pollable>> graveyard_;
   std::vector<PageDigest> digests_;
+  PageDecoder decoder_;
   std::thread thread_;
 };
 

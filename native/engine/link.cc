@@ -6,6 +6,11 @@
 #include "engine/stream.h"
 
 namespace dwcp {
+namespace {
+
+constexpr uint64_t kWireIntervalUs = 400000;
+
+}  // namespace
 
 void Link::Attach(Stream* stream) {
   streams_.push_back(stream);
@@ -68,6 +73,20 @@ PathFacts Link::Facts(size_t streams_max) {
   return facts;
 }
 
+void Link::SetCodecPolicy(const CodecPolicy& policy) {
+  chooser_.SetPolicy(policy);
+  if (encodes()) engine_->StartEncoders();
+  Kick();
+}
+
+Sender* Link::NextToEncode() {
+  for (size_t tried = 0; tried < senders_.size(); tried++) {
+    Sender& sender = *senders_[encode_turn_++ % senders_.size()];
+    if (sender.MayEncode()) return &sender;
+  }
+  return nullptr;
+}
+
 uint64_t Link::Unthrottle(uint64_t now_us) {
   if (!throttled_) return 0;
   const uint64_t wait_us = bucket_.WaitUs(now_us);
@@ -97,7 +116,10 @@ Buffer* Link::Pull(Stream* stream) {
     if (!Renew(buffer)) sender.Fail("ERR_DWCP_CORRUPT", "a chunk was damaged while it waited");
     return buffer;
   }
-  if (!wants_room) counters_.idle_pulls++;
+  if (!wants_room) {
+    counters_.idle_pulls++;
+    hungry_pulls_++;
+  }
   return nullptr;
 }
 
@@ -111,8 +133,27 @@ void Link::Acked(const Buffer& buffer) {
   }
 }
 
+// Acknowledgements come in bursts: intervals are longer than a round trip.
+void Link::MeasureWire(uint64_t now_us) {
+  const uint64_t took_us = now_us - interval_.at_us;
+  if (took_us < kWireIntervalUs) return;
+  const uint64_t chunks = counters_.chunks_sent - interval_.chunks;
+  const uint64_t hungry = hungry_pulls_ - interval_.hungry_pulls;
+  if (interval_.at_us > 0 && chunks > 0) {
+    chooser_.Acknowledged(acked_bytes_ - interval_.acked_bytes, took_us, hungry * 4 > chunks);
+  }
+  interval_ = {now_us, acked_bytes_, counters_.chunks_sent, hungry_pulls_};
+}
+
 void Link::Tick(uint64_t now_us) {
+  for (auto& receiver : receivers_) {
+    if (!receiver) continue;
+    receiver->refusals().Tick();
+    if (!receiver->refusals().untold()) continue;
+    for (Stream* stream : streams_) stream->AcksDue();
+  }
   if (senders_.empty() || streams_.empty()) return;
+  if (encodes()) MeasureWire(now_us);
   // One stream's path per tick, each in turn: 512 of them would cost more than they tell.
   staging_target_.Measure(now_us, acked_bytes_,
                           streams_[measured_turn_++ % streams_.size()]->MinRttUs());
@@ -127,11 +168,13 @@ bool Link::MayPull() {
 }
 
 void Link::Kick() {
+  if (encodes()) engine_->KickEncoders();
   if (!MayPull()) return;
   for (Stream* stream : streams_) stream->Arm();
 }
 
 void Link::KickOne() {
+  if (encodes()) engine_->KickEncoders();
   if (!MayPull()) return;
   for (size_t tried = 0; tried < streams_.size(); tried++) {
     Stream* stream = streams_[kick_turn_++ % streams_.size()];

@@ -4,7 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "codec/policy.h"
+#include "codec/chooser.h"
+#include "codec/content.h"
 #include "crypto/link_keys.h"
 #include "engine/pacing.h"
 #include "engine/path_facts.h"
@@ -33,13 +34,15 @@ struct LinkCounters {
 
 class Link {
  public:
-  Link(Engine* engine, int id, uint64_t window_bytes, uint32_t chunk_bytes)
+  Link(Engine* engine, int id, uint64_t window_bytes, uint32_t chunk_bytes, uint32_t encoders)
       : engine_(engine),
         id_(id),
         window_bytes_(window_bytes),
         chunk_bytes_(chunk_bytes),
         pool_(chunk_bytes),
-        staging_target_(kChunkFrameOverhead + chunk_bytes) {}
+        staging_target_(kChunkFrameOverhead + chunk_bytes),
+        chooser_(encoders),
+        encoders_(encoders) {}
 
   Engine* engine() { return engine_; }
   int id() const { return id_; }
@@ -60,8 +63,16 @@ class Link {
   // Of at most so many of the oldest streams.
   PathFacts Facts(size_t streams_max);
   // From the next chunk that is built on.
-  void SetCodecPolicy(const CodecPolicy& policy) { codec_policy_ = policy; }
-  const CodecPolicy& codec_policy() const { return codec_policy_; }
+  void SetCodecPolicy(const CodecPolicy& policy);
+  CodecChooser& chooser() { return chooser_; }
+  bool encodes() const { return chooser_.policy().kind != CodecPolicy::Kind::kRaw; }
+  // What pages may be known by, here as a sender and as a receiver; null for nothing.
+  void SetContent(std::shared_ptr<ContentFilter> filter, std::shared_ptr<ContentSource> source) {
+    filter_ = std::move(filter);
+    source_ = std::move(source);
+  }
+  const std::shared_ptr<ContentFilter>& filter() const { return filter_; }
+  ContentSource* source() const { return source_.get(); }
   // Under a Guard. Streams that are attached from now on carry nothing that these keys did not
   // seal; null means frames with a CRC. Streams of the keys before end, and what they carried is
   // sealed anew when another one takes it over. False while transfers are open and would have to
@@ -71,6 +82,10 @@ class Link {
   const std::shared_ptr<LinkKeys>& keys() const { return keys_; }
   // Makes a chunk that is about to be sent recognisable for the peer. May go Outside.
   bool Renew(Buffer* buffer);
+  // How many chunks a sender may have built, or be building, ahead of the streams.
+  size_t ahead_max() const { return streams_.size() + 2 * encoders_; }
+  // Whose chunk an encode worker builds next; null when there is nothing to build, or no room.
+  Sender* NextToEncode();
   // The next chunk for this stream, re-injections first, transfers in turn; null when none may go.
   Buffer* Pull(Stream* stream);
   // 0, or microseconds until the bucket lets the next chunk go; kicks when it just did.
@@ -111,8 +126,18 @@ class Link {
   uint64_t acked_bytes_ = 0;
   size_t measured_turn_ = 0;
   PacingBucket bucket_;
-  CodecPolicy codec_policy_;
   std::shared_ptr<LinkKeys> keys_;
+  void MeasureWire(uint64_t now_us);
+  CodecChooser chooser_;
+  uint32_t encoders_;
+  std::shared_ptr<ContentFilter> filter_;
+  std::shared_ptr<ContentSource> source_;
+  size_t encode_turn_ = 0;
+  // At the start of the interval that the chooser hears of next.
+  struct {
+    uint64_t at_us = 0, acked_bytes = 0, chunks = 0, hungry_pulls = 0;
+  } interval_;
+  uint64_t hungry_pulls_ = 0;  // found nothing, though more was to be sent and there was room
   bool MayPull();
   bool HasReceivers() const;
   bool throttled_ = false;

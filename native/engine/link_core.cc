@@ -31,6 +31,16 @@ void SendCore::Built(uint64_t seq, uint64_t bytes) {
   slot.state = State::kCarried;
 }
 
+void SendCore::Ready(uint64_t seq, uint64_t bytes) {
+  Built(seq, bytes);
+  at(seq).state = State::kReady;
+}
+
+void SendCore::Carry(uint64_t seq, int stream) {
+  at(seq).state = State::kCarried;
+  at(seq).stream = stream;
+}
+
 uint64_t SendCore::PullReinjection(int stream) {
   if (reinject_count_ == 0) return 0;
   for (uint64_t seq = cumulative_ + 1; seq < next_; seq++) {

@@ -14,6 +14,7 @@ namespace dwcp {
 struct AckState {
   uint64_t cumulative = 0;
   uint64_t credit_bytes = 0;
+  uint16_t refused = 0;  // modulo 2^16: pages so far whose base or content was missing
   uint32_t word_count = 0;
   std::array<uint64_t, kOutstandingMax / 64> words{};
 };
@@ -32,6 +33,10 @@ class SendCore {
   // read. Until Built says how long it became, nobody may acknowledge it.
   uint64_t Reserve(uint64_t bytes, int stream);
   void Built(uint64_t seq, uint64_t bytes);
+  // Instead of Built, for a chunk that no stream carries yet: nobody may acknowledge it until
+  // Carry.
+  void Ready(uint64_t seq, uint64_t bytes);
+  void Carry(uint64_t seq, int stream);
   // Holds back new chunks beyond this many unacknowledged bytes: less than what the peer grants.
   void LimitOutstanding(uint64_t bytes) { limit_bytes_ = bytes; }
   // A chunk that lost its stream, now carried by `stream`; 0 when there is none.
@@ -49,7 +54,7 @@ class SendCore {
   uint64_t outstanding_bytes() const { return staged_bytes_ - released_bytes_; }
 
  private:
-  enum class State : uint8_t { kFree, kBuilding, kCarried, kReinject };
+  enum class State : uint8_t { kFree, kBuilding, kReady, kCarried, kReinject };
   struct Slot {
     uint64_t bytes = 0;
     int stream = -1;
@@ -57,6 +62,9 @@ class SendCore {
   };
 
   Slot& at(uint64_t seq) { return slots_[seq % kOutstandingMax]; }
+  bool Unsent(uint64_t seq) {
+    return at(seq).state == State::kBuilding || at(seq).state == State::kReady;
+  }
   bool Release(uint64_t seq);
 
   uint64_t window_bytes_;
@@ -81,6 +89,8 @@ class ReceiveCore {
   // A verified chunk is here. kNew claims the sequence: it must be landed. What was sent beyond the
   // credit we gave is impossible, so that a peer cannot make us hold more than the window.
   Offer Offered(uint64_t seq, uint64_t bytes);
+  // Would AdmitPage say yes?
+  bool MayAdmit(uint64_t page, uint64_t seq) const { return versions_[page] < seq; }
   // May this page of this chunk be written? An older or equal chunk never touches a page.
   bool AdmitPage(uint64_t page, uint64_t seq);
   // The chunk is in its place: it counts as acknowledged and frees its credit.
@@ -113,12 +123,12 @@ template <typename OnRelease>
 bool SendCore::Acked(const AckState& ack, OnRelease released) {
   if (ack.cumulative >= next_) return false;
   for (uint64_t seq = cumulative_ + 1; seq <= ack.cumulative; seq++) {
-    if (at(seq).state == State::kBuilding) return false;
+    if (Unsent(seq)) return false;
   }
   for (uint32_t word = 0; word < ack.word_count; word++) {
     for (uint64_t rest = ack.words[word]; rest != 0; rest &= rest - 1) {
       const uint64_t seq = ack.cumulative + 1 + word * 64 + __builtin_ctzll(rest);
-      if (seq >= next_ || at(seq).state == State::kBuilding) return false;
+      if (seq >= next_ || Unsent(seq)) return false;
     }
   }
   if (ack.credit_bytes > credit_bytes_) credit_bytes_ = ack.credit_bytes;

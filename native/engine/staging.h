@@ -80,7 +80,9 @@ struct Buffer {
   size_t capacity = 0;
   uint32_t meta_bytes = 0;  // header and map
   uint32_t payload_bytes = 0;
+  uint32_t raw_bytes = 0;          // what the payload holds before the codec
   uint32_t page_count = 0;         // pages that this chunk names, zero pages included
+  uint32_t named_pages = 0;        // of these, as a delta or by their hash
   bool end = false;                // the last chunk of a byte stream
   int writers = 0;                 // streams that are sending it right now
   int stream = -1;                 // that it was last given to
@@ -112,8 +114,9 @@ class BufferPool {
     return buffer;
   }
   void Give(Buffer* buffer) {
-    buffer->meta_bytes = buffer->payload_bytes = buffer->page_count = 0;
+    buffer->meta_bytes = buffer->payload_bytes = buffer->raw_bytes = buffer->page_count = 0;
     buffer->writers = 0;
+    buffer->named_pages = 0;
     buffer->released = buffer->end = false;
     buffer->sealer.reset();
     free_.push_back(buffer);

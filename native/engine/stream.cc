@@ -287,7 +287,7 @@ bool Stream::OnHeader() {
   if (error != FrameError::kNone) return Refuse(FrameErrorText(error));
   const bool attached_type = frame_.type == FrameType::kChunkPages ||
                              frame_.type == FrameType::kChunkBytes ||
-                             frame_.type == FrameType::kAck || frame_.type == FrameType::kReset;
+                             frame_.type >= FrameType::kAck;
   if (attached_type != (state_ == State::kAttached)) {
     return Refuse(FrameErrorText(FrameError::kType));
   }
@@ -316,6 +316,8 @@ bool Stream::OnBody() {
   }
   if (state_ == State::kJoining) return OnJoinFrame();
   if (frame_.type == FrameType::kAck) return OnAckFrame();
+  if (frame_.type == FrameType::kPagesRefused) return OnRefusedFrame();
+  if (frame_.type == FrameType::kRefusalsHeard) return OnHeardFrame();
   Sender* sender = link_->FindSender(frame_.transfer_id, frame_.epoch);
   if (sender != nullptr) {
     sender->Fail("ERR_DWCP_PROTOCOL", "the peer knows no such transfer");
@@ -376,6 +378,7 @@ bool Stream::OnAckFrame() {
   AckState ack;
   ack.cumulative = frame_.seq;
   ack.credit_bytes = frame_.credit;
+  ack.refused = frame_.refused;
   ack.word_count = frame_.plain_bytes() / 8;
   std::memcpy(ack.words.data(), small_, frame_.plain_bytes());
   if (!sender->OnAck(ack)) return Refuse("acknowledges what was never sent");
@@ -383,10 +386,14 @@ bool Stream::OnAckFrame() {
   return true;
 }
 
-// Outside. The digests are those of the pages that its payload consists of.
+bool Stream::IsPlainChunk(Buffer* buffer) const {
+  return frame_.type == FrameType::kChunkPages && IsPlain(frame_, buffer->map());
+}
+
+// Outside. The digests are those of the pages of a plain chunk.
 bool Stream::CheckChunk(Buffer* buffer, PageDigest* digests) const {
   const uint32_t start = Crc32c(HeaderCrc(header_), buffer->map(), frame_.map_entries * size_t{8});
-  if (frame_.type == FrameType::kChunkBytes) {
+  if (!IsPlainChunk(buffer)) {
     return Crc32c(start, buffer->payload, frame_.encoded_bytes) == frame_.tag;
   }
   uint32_t pages_crc = start;
@@ -405,10 +412,33 @@ bool Stream::OpenChunk(Buffer* buffer, PageDigest* digests) {
   if (!keys_->opener.Open(buffer->nonce, {header_, kHeaderBytes}, body, 2, buffer->seal_tag)) {
     return false;
   }
-  if (frame_.type == FrameType::kChunkBytes) return true;
+  if (!IsPlainChunk(buffer)) return true;
   const size_t pages = frame_.encoded_bytes / kPageBytes;
   for (size_t i = 0; i < pages; i++) digests[i] = DigestPage(buffer->payload + i * kPageBytes);
   return true;
+}
+
+bool Stream::OnRefusedFrame() {
+  Sender* sender = link_->FindSender(frame_.transfer_id, frame_.epoch);
+  if (sender == nullptr) return true;
+  uint32_t pages[kRefusedBytesMax / sizeof(uint32_t)];
+  std::memcpy(pages, small_, frame_.plain_bytes());
+  if (!sender->OnRefused(frame_.seq, pages, frame_.plain_bytes() / sizeof pages[0])) {
+    return Refuse("refuses pages that were never named");
+  }
+  FrameHeader heard{};
+  heard.type = FrameType::kRefusalsHeard;
+  heard.transfer_id = frame_.transfer_id;
+  heard.epoch = frame_.epoch;
+  heard.seq = sender->refusals_heard();
+  QueueFrame(heard, nullptr);
+  return true;
+}
+
+bool Stream::OnHeardFrame() {
+  Receiver* receiver = link_->FindReceiver(frame_.transfer_id, frame_.epoch);
+  if (receiver == nullptr || receiver->refusals().Heard(frame_.seq)) return true;
+  return Refuse("heard of refusals that were never told");
 }
 
 bool Stream::OnChunk() {
@@ -438,6 +468,7 @@ bool Stream::OnChunk() {
     return true;
   }
   buffer->payload_bytes = frame_.encoded_bytes;
+  buffer->raw_bytes = frame_.raw_bytes;
   const char* wrong = receiver->Check(frame_, buffer);
   if (wrong != nullptr) {
     pool.Give(buffer);
@@ -450,11 +481,23 @@ bool Stream::OnChunk() {
     pool.Give(buffer);
     return Replayed();
   }
+  Landing landing{digests, nullptr, &loop()->decoder()};
+  if (frame_.type == FrameType::kChunkPages && !IsPlainChunk(buffer)) {
+    {
+      Engine::Outside outside(engine_);
+      landing.records = loop()->decoder().Decode(frame_, buffer->map(), buffer->payload);
+    }
+    if (landing.records == nullptr) {
+      pool.Give(buffer);
+      counters.chunks_corrupt++;
+      return Refuse("a chunk does not decode to what its header says");
+    }
+  }
   const Offer offer = receiver->core().Offered(frame_.seq, kHeaderBytes + frame_.body_bytes);
   if (offer == Offer::kNew) {
     counters.chunks_landed++;
     link_->tuning_progress().Landed(Engine::NowUs());
-    if (!receiver->Take(frame_, buffer, digests)) pool.Give(buffer);
+    if (!receiver->Take(frame_, buffer, landing)) pool.Give(buffer);
   } else {
     pool.Give(buffer);
     if (offer == Offer::kImpossible) return Refuse("sequence or credit exceeded");
@@ -480,6 +523,7 @@ bool Stream::NextAck() {
     header.epoch = receiver->name().epoch;
     header.seq = ack.cumulative;
     header.credit = ack.credit_bytes;
+    header.refused = static_cast<uint16_t>(receiver->refusals().total());
     header.body_bytes = ack.word_count * 8;
     ack_sent_[slot] = receiver->generation;
     QueueFrame(header, reinterpret_cast<const uint8_t*>(ack.words.data()));
@@ -490,9 +534,26 @@ bool Stream::NextAck() {
   return false;
 }
 
+bool Stream::NextRefusal() {
+  for (size_t slot = 0; slot < kReceiversMax; slot++) {
+    Receiver* receiver = link_->receiver_at(slot);
+    if (receiver == nullptr || !receiver->refusals().untold()) continue;
+    uint32_t pages[kRefusedBytesMax / sizeof(uint32_t)];
+    FrameHeader header{};
+    header.type = FrameType::kPagesRefused;
+    header.transfer_id = receiver->name().id;
+    header.epoch = receiver->name().epoch;
+    header.body_bytes =
+        static_cast<uint32_t>(receiver->refusals().Tell(&header.seq, pages) * sizeof pages[0]);
+    QueueFrame(header, reinterpret_cast<const uint8_t*>(pages));
+    return true;
+  }
+  return false;
+}
+
 bool Stream::NextFrame() {
   if (state_ != State::kAttached) return false;
-  if (acks_due_ && NextAck()) return true;
+  if (acks_due_ && (NextRefusal() || NextAck())) return true;
   tx_ = link_->Pull(this);
   return tx_ != nullptr;
 }

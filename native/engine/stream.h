@@ -58,10 +58,14 @@ class Stream final : public Pollable {
   void Write();
   bool NextFrame();
   bool NextAck();
+  bool NextRefusal();
   bool OnHeader();
   bool OnBody();
   bool OnJoinFrame();
   bool OnAckFrame();
+  bool OnRefusedFrame();
+  bool OnHeardFrame();
+  bool IsPlainChunk(Buffer* buffer) const;
   bool CheckChunk(Buffer* buffer, PageDigest* digests) const;
   bool OpenChunk(Buffer* buffer, PageDigest* digests);
   bool OnChunk();
@@ -91,9 +95,9 @@ class Stream final : public Pollable {
   FrameHeader frame_{};
   size_t body_got_ = 0;
   Buffer* rx_ = nullptr;
-  alignas(8) uint8_t small_[kJoinBytesMax];
+  alignas(8) uint8_t small_[kRefusedBytesMax + kSealBytes];
 
-  std::array<uint8_t, 2048> out_{};  // joins, acks and resets
+  std::array<uint8_t, 4096> out_{};  // joins, acks and resets
   size_t out_bytes_ = 0, out_offset_ = 0;
   Buffer* tx_ = nullptr;
   size_t tx_offset_ = 0;

@@ -1,5 +1,6 @@
 #include "engine/transfer.h"
 
+#include "engine/engine.h"
 #include "engine/link.h"
 #include "engine/stream.h"
 
@@ -7,10 +8,18 @@ namespace dwcp {
 
 bool Sender::MayPull() {
   if (failed_) return false;
-  if (core_.has_reinjection()) return true;
-  // What a chunk will measure is known only once it is built: ask for room for the largest.
-  return HasWork() && core_.MayStage(kChunkFrameOverhead + link_->chunk_bytes());
+  if (core_.has_reinjection() || !ready_.empty()) return true;
+  return !EncodesAhead() && HasWork() && HasRoom();
 }
+
+bool Sender::WantsRoom() {
+  if (failed_) return false;
+  if (core_.has_reinjection()) return true;
+  return HasWork() && (!EncodesAhead() || !HasRoom());
+}
+
+// What a chunk will measure is known only once it is built: asks for room for the largest.
+bool Sender::HasRoom() const { return core_.MayStage(kChunkFrameOverhead + link_->chunk_bytes()); }
 
 Buffer* Sender::Pull(Stream* stream, bool* reinjected) {
   if (!MayPull()) return nullptr;
@@ -20,6 +29,18 @@ Buffer* Sender::Pull(Stream* stream, bool* reinjected) {
     staged_[seq % kOutstandingMax]->stream = stream->id();
     wire_bytes_ += staged_[seq % kOutstandingMax]->frame_bytes();
     return staged_[seq % kOutstandingMax];
+  }
+  if (!ready_.empty()) {
+    const uint64_t seq = ready_.front();
+    ready_.pop_front();
+    core_.Carry(seq, stream->id());
+    Buffer* ready = staged_[seq % kOutstandingMax];
+    ready->writers++;
+    ready->stream = stream->id();
+    wire_bytes_ += ready->frame_bytes();
+    // A worker may build the next one.
+    link_->engine()->KickEncoders();
+    return ready;
   }
   Buffer* buffer = link_->pool().Take();
   if (!Build(buffer, stream)) {
@@ -48,11 +69,13 @@ bool Sender::OnAck(const AckState& ack) {
     buffer->released = true;
     if (buffer->writers == 0) link_->pool().Give(buffer);
   });
+  Heard(ack);
   if (core_.cumulative() != before) Advanced();
   return possible;
 }
 
 void Sender::Drop() {
+  ready_.clear();
   for (Buffer*& buffer : staged_) {
     if (buffer == nullptr) continue;
     buffer->released = true;
@@ -62,17 +85,17 @@ void Sender::Drop() {
 }
 
 void Sender::Seal(Buffer* buffer, uint64_t seq, FrameType type, uint32_t map_entries,
-                  uint32_t flags, const PageDigest* digests) const {
+                  uint32_t flags, const PageDigest* digests,
+                  const std::shared_ptr<LinkKeys>& keys) const {
   FrameHeader header{};
   header.type = type;
   header.epoch = name_.epoch;
   header.transfer_id = name_.id;
   header.seq = seq;
   header.map_entries = map_entries;
-  // The keys stand still: nobody changes them while somebody is Outside.
-  const std::shared_ptr<LinkKeys>& keys = link_->keys();
   header.flags = flags | (keys == nullptr ? 0 : kSealed);
-  header.raw_bytes = header.encoded_bytes = buffer->payload_bytes;
+  header.raw_bytes = buffer->raw_bytes;
+  header.encoded_bytes = buffer->payload_bytes;
   header.body_bytes = map_entries * 8 + buffer->payload_bytes + (keys == nullptr ? 0 : kSealBytes);
   buffer->meta_bytes = kHeaderBytes + map_entries * 8;
   WriteHeader(buffer->header(), header);

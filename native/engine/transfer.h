@@ -7,8 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "codec/page_decoder.h"
+#include "codec/page_encoder.h"
+#include "crypto/link_keys.h"
 #include "engine/link_core.h"
 #include "engine/pollable.h"
+#include "engine/refusal_log.h"
 #include "engine/staging.h"
 #include "memory/page_kernels.h"
 #include "memory/page_set.h"
@@ -32,6 +36,14 @@ struct SendCounters {
 
 struct ReceiveCounters {
   uint64_t landed_pages = 0, stale_pages = 0, landed_bytes = 0, local_bytes = 0, wire_bytes = 0;
+  uint64_t refused_pages = 0;
+};
+
+// A verified chunk as it is landed: the digests of its pages where it is plain, else its records.
+struct Landing {
+  const PageDigest* digests = nullptr;
+  const uint8_t* records = nullptr;
+  PageDecoder* decoder = nullptr;
 };
 
 // Sending end: makes chunks when a stream pulls, keeps each until it is acknowledged.
@@ -50,7 +62,17 @@ class Sender {
   void LimitOutstanding(uint64_t bytes) { core_.LimitOutstanding(bytes); }
   bool OnAck(const AckState& ack);
   // Is there something that only room in the window keeps back?
-  bool WantsRoom() { return !failed_ && (core_.has_reinjection() || HasWork()); }
+  bool WantsRoom();
+  // An encode worker that asks now would get a chunk to build.
+  virtual bool MayEncode() { return false; }
+  // On a worker, under the lock, after MayEncode: builds one chunk ahead. Leaves the lock.
+  virtual void EncodeAhead(PageEncoder*) {}
+  // From here on no worker starts for it; it may be freed once none is `encoding`.
+  void Retire() { retired_ = true; }
+  bool encoding() const { return encoding_ > 0; }
+  // The receiver lacks what these pages were named by; false when it cannot.
+  virtual bool OnRefused(uint64_t, const uint32_t*, size_t) { return false; }
+  virtual uint64_t refusals_heard() const { return 0; }
   uint32_t StreamDown(int stream) { return core_.StreamDown(stream); }
   virtual void Fail(const std::string& code, const std::string& message) = 0;
   virtual SendCounters counters() const = 0;
@@ -58,26 +80,34 @@ class Sender {
   void Drop();
 
  protected:
+  friend class Engine;
   virtual bool HasWork() = 0;
+  // Chunks are built by workers: a pull only takes what is ready.
+  virtual bool EncodesAhead() const { return false; }
+  virtual void Heard(const AckState&) {}
   // Fills the buffer with the next chunk, names and seals it; false when there was nothing after
   // all. May go Outside, so other threads may be building at the same time.
   virtual bool Build(Buffer* buffer, Stream* stream) = 0;
   virtual void Released(const Buffer& buffer) = 0;
   virtual void Advanced() = 0;  // the cumulative moved
+  bool HasRoom() const;
   // From here on the buffer is chunk `seq`, kept until acknowledged.
   void Keep(uint64_t seq, Buffer* buffer);
-  // Header, map and tag around what Build put in; `digests` are those of its payload pages, or
-  // null.
+  // Header, map and tag around what Build put in; `digests` are those of the pages of a plain
+  // chunk, or null.
   void Seal(Buffer* buffer, uint64_t seq, FrameType type, uint32_t map_entries, uint32_t flags,
-            const PageDigest* digests) const;
+            const PageDigest* digests, const std::shared_ptr<LinkKeys>& keys) const;
 
   Link* link_;
   int handle_;
   TransferName name_;
   SendCore core_;
   std::array<Buffer*, kOutstandingMax> staged_{};
+  std::deque<uint64_t> ready_;  // built ahead, in no stream's hands yet
+  uint32_t encoding_ = 0;       // workers that build right now
   uint64_t wire_bytes_ = 0;
   bool failed_ = false;
+  bool retired_ = false;
 };
 
 class PageSender final : public Sender {
@@ -89,6 +119,10 @@ class PageSender final : public Sender {
   void Fail(const std::string& code, const std::string& message) override;
   SendCounters counters() const override;
   uint64_t page_count() const { return region_->page_count(); }
+  bool MayEncode() override;
+  void EncodeAhead(PageEncoder* encoder) override;
+  bool OnRefused(uint64_t first, const uint32_t* pages, size_t count) override;
+  uint64_t refusals_heard() const override { return refusals_heard_; }
 
  private:
   // The pages of a batch from `first` up to `end`: what one thread builds a chunk of.
@@ -107,11 +141,16 @@ class PageSender final : public Sender {
     uint64_t last_seq = 0;    // every page is in a chunk up to this sequence, once `staged`
     bool staged = false;
   };
-  bool HasWork() override {
-    return staging_batch_ < batches_.size() && !batches_[staging_batch_].handed_out();
-  }
+  bool HasWork() override { return NextBatch() != nullptr; }
+  bool EncodesAhead() const override;
+  void Heard(const AckState& ack) override;
   bool Build(Buffer* buffer, Stream* stream) override;
+  // Whose pages go into the next chunk: refused ones first.
+  Batch* NextBatch();
   Share TakeShare(Batch* batch);
+  void Count(const EncodedPages& built);
+  // A chunk of this batch was built; of `share`, the pages from `page` on did not fit.
+  void Built(Batch* batch, const Share& share, uint64_t page);
   void Released(const Buffer& buffer) override;
   void Advanced() override;
   void FinishStaging(uint64_t last_seq);
@@ -121,6 +160,16 @@ class PageSender final : public Sender {
   size_t staging_batch_ = 0;  // index of the batch being staged
   SendCounters counters_;
   bool all_zero_ = false;  // so was the last chunk
+  // Of encoded chunks: as many pages as filled the last one.
+  uint32_t pages_per_chunk_ = 0;
+  std::shared_ptr<Baselines> baselines_;
+  uint64_t named_pages_ = 0;  // sent as a delta or by their hash, ever
+  uint64_t named_acked_ = 0;
+  uint64_t refusals_told_ = 0, refusals_heard_ = 0;
+  std::unique_ptr<PageSet> refused_;  // not yet in `resend_`
+  uint64_t refused_count_ = 0;
+  std::unique_ptr<Batch> resend_;
+  uint64_t resend_seq_ = 0;  // every refused page was sent whole up to here, once `resend_` is null
 };
 
 // Receiving end.
@@ -136,7 +185,8 @@ class Receiver {
   // Null, or what is wrong with this chunk for this transfer.
   virtual const char* Check(const FrameHeader& header, Buffer* buffer) = 0;
   // A verified, checked and claimed chunk. True when the buffer was kept. May go Outside.
-  virtual bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) = 0;
+  virtual bool Take(const FrameHeader& header, Buffer* buffer, const Landing& landing) = 0;
+  RefusalLog& refusals() { return refusals_; }
   virtual void Fail(const std::string& code, const std::string& message) = 0;
   ReceiveCounters counters() const { return counters_; }
 
@@ -148,6 +198,7 @@ class Receiver {
   TransferName name_;
   ReceiveCore core_;
   ReceiveCounters counters_;
+  RefusalLog refusals_;
   bool failed_ = false;
 };
 
@@ -159,7 +210,7 @@ class PageReceiver final : public Receiver {
         region_(std::move(region)),
         digests_(region_->page_count(), kNeverLanded) {}
   const char* Check(const FrameHeader& header, Buffer* buffer) override;
-  bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) override;
+  bool Take(const FrameHeader& header, Buffer* buffer, const Landing& landing) override;
   void Fail(const std::string& code, const std::string& message) override;
   const std::vector<PageDigest>& digests() const { return digests_; }
 
@@ -172,6 +223,10 @@ class PageReceiver final : public Receiver {
   // The pages of one entry within one stripe. Returns how many were admitted.
   uint32_t LandRun(uint64_t seq, uint64_t first, uint64_t end, bool zero, const uint8_t* source,
                    const PageDigest* digests);
+
+  enum class Landed { kHere, kStale, kMissing };
+  Landed LandDelta(uint64_t seq, uint64_t page, const DeltaRecord& delta, uint8_t* built);
+  Landed LandKnown(uint64_t seq, uint64_t page, const uint8_t* record, uint8_t* built);
 
   std::shared_ptr<Region> region_;
   std::vector<PageDigest> digests_;
@@ -229,7 +284,7 @@ class ByteReceiver final : public Receiver {
   ByteReceiver(Link* link, int handle, TransferName name, uint64_t window_bytes, int fd);
   ~ByteReceiver() override;
   const char* Check(const FrameHeader& header, Buffer* buffer) override;
-  bool Take(const FrameHeader& header, Buffer* buffer, const PageDigest* digests) override;
+  bool Take(const FrameHeader& header, Buffer* buffer, const Landing& landing) override;
   void Fail(const std::string& code, const std::string& message) override;
   // JavaScript has dealt with this much of what came back: more may be read.
   void ReturnTaken(size_t bytes);

@@ -30,7 +30,7 @@ using dwcp::kPageBytes;
 using Random = std::mt19937_64;
 
 constexpr uint64_t kRoundMaxUs = 10000000;
-constexpr size_t kIoThreads = 2;
+constexpr size_t kIoThreads = 2, kEncodeThreads = 2;
 
 [[noreturn]] void Die(const std::string& what, uint64_t seed) {
   fprintf(stderr, "engine_faults: %s (seed %llu)\n", what.c_str(),
@@ -41,6 +41,7 @@ constexpr size_t kIoThreads = 2;
 struct Tally {
   uint64_t rounds = 0, kills = 0, hostile = 0, reinjected = 0, refused = 0, corrupt = 0;
   uint64_t sealed = 0, resealed = 0, forged = 0, replayed = 0;
+  uint64_t deltas = 0, compressed = 0, damaged = 0;
 };
 
 // A hostile connection: blocking, with a time-out so that the engine can never hold us.
@@ -109,12 +110,16 @@ std::vector<uint8_t> DamagedFrame(Random& random, dwcp::TransferName name, uint6
     payload_pages += map[i].count();
   }
   header.raw_bytes = header.encoded_bytes = payload_pages * kPageBytes;
-  const uint64_t kind = random() % 7;
+  const uint64_t kind = random() % 10;
   if (kind == 0) map.back().first_page = static_cast<uint32_t>(page_count + random() % 2);
   if (kind == 1) map.back() = {0xffffffffu, 0x7fffffffu};
   if (kind == 2) map.back().count_and_zero |= 0x80000000u;
   if (kind == 3) header.raw_bytes = header.encoded_bytes = header.encoded_bytes - kPageBytes;
   if (kind == 4) header.seq = random() % 2 == 0 ? 0 : 1000000;
+  // Names without a payload to match, codecs of noise, and a bomb's promise.
+  if (kind == 7) map[0].count_and_zero |= static_cast<uint32_t>(1 + random() % 2) << 28;
+  if (kind == 8) header.flags = static_cast<uint32_t>(1 + random() % 4) << dwcp::kCodecShift;
+  if (kind == 9) header.raw_bytes = dwcp::kChunkBytesMax - random() % 2 * kPageBytes;
   std::vector<uint8_t> body(map.size() * sizeof map[0] + payload_pages * kPageBytes, 0xee);
   std::memcpy(body.data(), map.data(), map.size() * sizeof map[0]);
   std::vector<uint8_t> frame = Stranger::Frame(header, body);
@@ -127,7 +132,7 @@ std::vector<uint8_t> DamagedFrame(Random& random, dwcp::TransferName name, uint6
 // One engine and what it told us.
 class Side {
  public:
-  Side() : engine_(std::make_unique<Engine>([] {}, kIoThreads)) {}
+  Side() : engine_(std::make_unique<Engine>([] {}, kIoThreads, kEncodeThreads)) {}
   Engine* operator->() { return engine_.get(); }
   Engine* get() { return engine_.get(); }
   std::set<int> streams;  // attached ones
@@ -238,22 +243,32 @@ class Round {
           ->AddReceiver(std::make_unique<dwcp::PageReceiver>(target->link(target_link), handle,
                                                              name_, window_bytes, to));
     }
-    const size_t batches = 1 + random_() % 3;
+    const size_t batches = 1 + random_() % 4;
+    dwcp::PageSender* sender_end;
+    dwcp::PageSet all(pages);
+    all.AddAll();
     {
       Engine::Guard guard(source.get());
       dwcp::Link* link = source->link(source_link);
       const int handle = source->NextHandle();
       auto sender = std::make_unique<dwcp::PageSender>(link, handle, name_, window_bytes, from);
-      dwcp::PageSender* raw = sender.get();
+      sender_end = sender.get();
+      link->SetCodecPolicy(DrawPolicy());
       link->AddSender(std::move(sender));
-      dwcp::PageSet all(pages);
-      all.AddAll();
-      for (size_t i = 0; i < batches; i++) raw->Send(all);
+      sender_end->Send(all);
     }
     std::unique_ptr<ByteEnds> bytes;
     if (with_bytes) bytes = Carry(source, target, source_link, target_link, window_bytes, folder);
     const uint64_t end_us = Engine::NowUs() + kRoundMaxUs;
+    size_t sent_batches = 1;
     while (acked_batches_ < batches || (with_bytes && !drained_)) {
+      if (acked_batches_ == sent_batches && sent_batches < batches) {
+        Edit(from.get(), to.get());
+        Engine::Guard guard(source.get());
+        if (random_() % 3 == 0) source->link(source_link)->SetCodecPolicy(DrawPolicy());
+        sender_end->Send(all);
+        sent_batches++;
+      }
       if (Engine::NowUs() > end_us) Die("both sides wait: " + Describe(with_bytes), seed_);
       Listen();
       Dial();
@@ -264,6 +279,13 @@ class Round {
     if (std::memcmp(from->data(), to->data(), pages * kPageBytes) != 0)
       Die("memory differs", seed_);
     Count(source, source_link, target, target_link);
+    {
+      Engine::Guard guard(source.get());
+      const dwcp::SendCounters counters = sender_end->counters();
+      tally_.deltas += counters.delta_pages;
+      tally_.compressed += counters.compressed_pages;
+      if (counters.pending_pages != 0) Die("pages are pending at the end", seed_);
+    }
     Close(listening_, listening_link_);
     Close(dialling_, dialling_link_);
     tally_.rounds++;
@@ -275,8 +297,34 @@ class Round {
       std::memset(to->page(page), 0x55, kPageBytes);
       if (page % 5 == 0) continue;
       auto* words = reinterpret_cast<uint64_t*>(from->page(page));
-      for (size_t i = 0; i < kPageBytes / 8; i++) words[i] = page * 512 + i + seed_;
+      // Some compress, some do not.
+      for (size_t i = 0; i < kPageBytes / 8; i++) {
+        words[i] = page % 3 == 0 ? random_() : page * 512 + i + seed_;
+      }
     }
+  }
+  // Between batches: a little in most pages, all of some, and now and then a base goes bad.
+  void Edit(dwcp::Region* from, dwcp::Region* to) {
+    const uint64_t wrong = random_() % 3 == 0 ? random_() % 8 : 0;
+    for (uint64_t i = 0; i < wrong; i++) {
+      to->page(random_() % to->page_count())[random_() % kPageBytes] ^= 1;
+      tally_.damaged++;
+    }
+    for (uint64_t page = 0; page < from->page_count(); page++) {
+      auto* words = reinterpret_cast<uint64_t*>(from->page(page));
+      const uint64_t kind = random_() % 16;
+      if (kind == 0) std::memset(words, 0, kPageBytes);
+      const size_t edits = kind == 1 ? 512 : kind < 12 ? random_() % 40 : 0;
+      for (size_t i = 0; i < edits; i++) words[random_() % 512] ^= random_();
+    }
+  }
+  dwcp::CodecPolicy DrawPolicy() {
+    using Kind = dwcp::CodecPolicy::Kind;
+    const uint64_t kind = random_() % 4;
+    if (kind == 0) return {};
+    if (kind == 1) return {Kind::kFixed, {dwcp::Codec::kLz4, 1}, 0};
+    if (kind == 2) return {Kind::kFixed, {dwcp::Codec::kZstd, static_cast<int>(random_() % 6)}, 0};
+    return {Kind::kAdaptive, {}, random_() % 2 == 0 ? 1u << 20 : 64u << 20};
   }
   std::unique_ptr<ByteEnds> Carry(Side& source, Side& target, int source_link, int target_link,
                                   uint64_t window_bytes, const std::string& folder) {
@@ -480,7 +528,8 @@ int main(int count, char** arguments) {
   rmdir(folder);
   printf(
       "engine_faults: rounds=%llu kills=%llu hostile=%llu reinjected=%llu corrupt=%llu "
-      "refused=%llu sealed=%llu resealed=%llu forged=%llu replayed=%llu\n",
+      "refused=%llu sealed=%llu resealed=%llu forged=%llu replayed=%llu deltas=%llu "
+      "compressed=%llu damaged=%llu\n",
       static_cast<unsigned long long>(tally.rounds), static_cast<unsigned long long>(tally.kills),
       static_cast<unsigned long long>(tally.hostile),
       static_cast<unsigned long long>(tally.reinjected),
@@ -488,6 +537,10 @@ int main(int count, char** arguments) {
       static_cast<unsigned long long>(tally.refused), static_cast<unsigned long long>(tally.sealed),
       static_cast<unsigned long long>(tally.resealed),
       static_cast<unsigned long long>(tally.forged),
-      static_cast<unsigned long long>(tally.replayed));
-  return tally.rounds > 0 && tally.kills > 0 && tally.reinjected > 0 ? 0 : 1;
+      static_cast<unsigned long long>(tally.replayed),
+      static_cast<unsigned long long>(tally.deltas),
+      static_cast<unsigned long long>(tally.compressed),
+      static_cast<unsigned long long>(tally.damaged));
+  const bool met = tally.kills > 0 && tally.reinjected > 0 && tally.deltas > 0;
+  return tally.rounds > 0 && met ? 0 : 1;
 }

@@ -106,13 +106,16 @@ __attribute__((target("avx2"))) void CopyPageAvx2(void* target, const void* sour
   _mm_sfence();
 }
 
+// Records of a chunk lie anywhere: a page there starts where it starts.
+typedef uint64_t Word __attribute__((aligned(1), may_alias));
+
 // The crc32 instruction takes 3 cycles but starts every cycle: four chains, one per quarter page.
 //   quarter   q0      q1   |   q2      q3
 //   half        low        |     high
 template <bool kCopy>
-__attribute__((target("sse4.2"))) PageDigest DigestSse42(uint64_t* target, const void* source) {
+__attribute__((target("sse4.2"))) PageDigest DigestSse42(Word* target, const void* source) {
   // volatile: a word that a guest changes meanwhile is loaded once, so the copy is what was hashed.
-  const auto* words = static_cast<const volatile uint64_t*>(source);
+  const auto* words = static_cast<const volatile Word*>(source);
   uint64_t q0 = 0xFFFFFFFFu, q1 = 0, q2 = 0xFFFFFFFFu, q3 = 0;
   for (size_t i = 0; i < kWordsPerQuarter; i++) {
     const uint64_t w0 = words[i], w1 = words[i + kWordsPerQuarter],
@@ -136,7 +139,7 @@ __attribute__((target("sse4.2"))) PageDigest DigestSse42(uint64_t* target, const
 PageDigest DigestPageSse42(const void* page) { return DigestSse42<false>(nullptr, page); }
 
 PageDigest CopyPageWithDigestSse42(void* target, const void* source) {
-  return DigestSse42<true>(static_cast<uint64_t*>(target), source);
+  return DigestSse42<true>(static_cast<Word*>(target), source);
 }
 
 __attribute__((target("sse4.2"))) uint32_t Crc32cSse42(uint32_t crc, const void* data,

@@ -18,8 +18,8 @@ PageDigest CopyPageWithDigest(void* target, const void* source);
 // Asks for a page that is read next. Four chains per page never let the processor's own prefetch
 // get going: without this, reading cold memory takes three times as long.
 void PrefetchPage(const void* page);
-// Copy of one page for landing, both page-aligned. Goes past the caches, which would first fetch
-// what it overwrites; is visible to every other thread when it returns.
+// Copy of one page for landing, `target` page-aligned. Goes past the caches, which would first
+// fetch what it overwrites; is visible to every other thread when it returns.
 void CopyPage(void* target, const void* source);
 
 // Standard CRC32C; start with 0, chain by passing the previous result.

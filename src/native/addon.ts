@@ -1,18 +1,21 @@
 /** The addon's only importer. Native code throws a message and an errno; the coded error is made here. */
 import { createRequire } from 'node:module';
 import { DwcpError } from '../util/errors.ts';
+import type { CodecAddon } from './codec.ts';
 import type { EngineAddon } from './engine.ts';
 import type { MemoryAddon } from './memory.ts';
 import type { QemuAddon } from './qemu.ts';
 
+type Addon = MemoryAddon & EngineAddon & CodecAddon & QemuAddon;
+
 // Seen from dist/src/native/addon.js.
 const ADDON_PATH = '../../../native/build/Release/dwcp.node';
 
-export const addon: MemoryAddon & EngineAddon & QemuAddon = load();
+export const addon: Addon = load();
 
-function load(): MemoryAddon & EngineAddon & QemuAddon {
+function load(): Addon {
   try {
-    return createRequire(import.meta.url)(ADDON_PATH) as MemoryAddon & EngineAddon & QemuAddon;
+    return createRequire(import.meta.url)(ADDON_PATH) as Addon;
   } catch (cause) {
     throw new DwcpError('ERR_DWCP_NATIVE', `the native addon does not load: ${String(cause)}`, {
       hint: 'Build it on this machine: "npm run build" in a checkout, "npm rebuild dwcp" where dwcp is installed.',

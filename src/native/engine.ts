@@ -154,6 +154,7 @@ export interface EngineAddon {
   readonly Engine: new (
     onEvents: (events: readonly EngineEvent[]) => void,
     ioThreads: number,
+    encodeThreads: number,
   ) => NativeEngine;
   readonly FrameSealer: new (
     secret: Uint8Array,

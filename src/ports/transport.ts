@@ -333,6 +333,8 @@ export interface PageReceiveCounters {
   readonly landedPages: number;
   readonly stalePages: number;
   readonly landedBytes: number;
+  /** Pages whose base or content was missing here: each came again, whole. */
+  readonly refusedPages: number;
 }
 
 export type ReceiveEvent = { readonly type: 'failed'; readonly error: DwcpError };

@@ -46,6 +46,8 @@ const JOIN_BYTES_MAX = 256;
 const CHUNK_BYTES_MIN = 4096;
 /** zstd's own. */
 const LEVEL_MAX = 22;
+const ENCODE_THREADS_USEFUL = 4;
+const ENCODE_THREADS_MAX = 64;
 const BASELINE_BYTES = 256 * 2 ** 20;
 const CHUNK_BYTES_MAX = 16 * 1024 * 1024;
 
@@ -62,6 +64,8 @@ const IO_THREADS_USEFUL = 4;
 export interface NativeBulkOptions {
   /** Threads that the streams are divided among. */
   readonly ioThreads?: number;
+  /** Threads that encode pages, once a link has a policy that encodes; as many as cores, at most 4, by default. */
+  readonly encodeThreads?: number;
 }
 
 export function createNativeBulkTransport(options: NativeBulkOptions = {}): BulkTransport {
@@ -70,7 +74,13 @@ export function createNativeBulkTransport(options: NativeBulkOptions = {}): Bulk
     Number.isInteger(ioThreads) && ioThreads >= 1 && ioThreads <= IO_THREADS_MAX,
     `ioThreads must be 1 to ${IO_THREADS_MAX}, got ${ioThreads}`,
   );
-  return new NativeBulkTransport(ioThreads);
+  const encodeThreads =
+    options.encodeThreads ?? Math.min(ENCODE_THREADS_USEFUL, availableParallelism());
+  assert(
+    Number.isInteger(encodeThreads) && encodeThreads >= 1 && encodeThreads <= ENCODE_THREADS_MAX,
+    `encodeThreads must be 1 to ${ENCODE_THREADS_MAX}, got ${encodeThreads}`,
+  );
+  return new NativeBulkTransport(ioThreads, encodeThreads);
 }
 
 type Listener<E> = (event: E) => void;
@@ -83,10 +93,11 @@ class NativeBulkTransport implements BulkTransport {
   #onRefused: Listener<RefusedConnections> = () => {};
   #closed = false;
 
-  constructor(ioThreads: number) {
-    this.#engine = new NativeEngine((events) => {
+  constructor(ioThreads: number, encodeThreads: number) {
+    const onEvents = (events: readonly EngineEvent[]): void => {
       for (const event of events) this.#dealSafely(event);
-    }, ioThreads);
+    };
+    this.#engine = new NativeEngine(onEvents, ioThreads, encodeThreads);
   }
 
   listen(
@@ -358,12 +369,14 @@ class NativeBulkLink implements BulkLink {
   receivePages(options: PageReceiveOptions, listener: Listener<ReceiveEvent>): PageReceiver {
     const { transferId, epoch, region } = options;
     const handle = this.#opened(this.#engine.receivePages(this.id, transferId, epoch, region));
-    let last: PageReceiveCounters = { landedPages: 0, stalePages: 0, landedBytes: 0 };
+    let last: PageReceiveCounters = {
+      ...{ landedPages: 0, stalePages: 0, landedBytes: 0, refusedPages: 0 },
+    };
     const counters = (): PageReceiveCounters => {
       const now = this.#engine.receiveCounters(handle);
       if (now !== null) {
-        const { landedPages, stalePages, landedBytes } = now;
-        last = { landedPages, stalePages, landedBytes };
+        const { landedPages, stalePages, landedBytes, refusedPages } = now;
+        last = { landedPages, stalePages, landedBytes, refusedPages };
       }
       return last;
     };

@@ -354,6 +354,7 @@ export class PageReceiving implements Receiving, PageReceiver {
     return {
       ...{ landedPages: this.#landedPages, stalePages: this.#stalePages },
       landedBytes: this.#landedBytes,
+      refusedPages: 0,
     };
   }
 
