@@ -62,4 +62,8 @@ export interface BenchRunOptions {
   /** Sizes that fit inside the tests: proves that the bench runs, says nothing about speed. */
   readonly quick: boolean;
   readonly onProgress: (line: string) => void;
+  /** What `dwcp bench NAME --set KEY=VALUE` asked for; a bench refuses what it does not know. */
+  readonly settings?: ReadonlyMap<string, string>;
+  /** How far something is that takes minutes, between 0 and 1. */
+  readonly onShare?: (what: string, share: number) => void;
 }

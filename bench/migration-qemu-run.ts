@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { AdminClient } from '../src/agent/admin-client.ts';
 import type { DemoCluster } from '../src/cli/demo/cluster.ts';
 import { TickWatch } from '../src/cli/demo/tick-watch.ts';
 import { commandLine, processesWith } from '../src/hypervisors/qemu/find-process.ts';
@@ -151,7 +152,7 @@ async function arrived(watch: TickWatch): Promise<{ readonly downtimeMs: number 
   return { downtimeMs: longestGapMs };
 }
 
-async function runs(qmp: Qmp): Promise<void> {
+export async function runs(qmp: Qmp): Promise<void> {
   await until('the destination does not run', async () => {
     const status = await qmp.ask<{ readonly running: boolean }>('query-status');
     return status.running;
@@ -159,14 +160,14 @@ async function runs(qmp: Qmp): Promise<void> {
 }
 
 /** A list that is asked for while a guest ends may fail with it. */
-async function gone(client: ReturnType<typeof clientOf>, name: string): Promise<void> {
+export async function gone(client: AdminClient, name: string): Promise<void> {
   await until(`"${name}" did not leave`, async () => {
     const guests = await client.guests().catch(() => null);
     return guests !== null && !guests.some((each) => each.name === name);
   });
 }
 
-async function until(otherwise: string, holds: () => Promise<boolean>): Promise<void> {
+export async function until(otherwise: string, holds: () => Promise<boolean>): Promise<void> {
   const deadlineMs = performance.now() + 20_000;
   while (!(await holds())) {
     if (performance.now() > deadlineMs) throw new DwcpError('ERR_DWCP_TIMEOUT', otherwise);
@@ -186,13 +187,13 @@ function agentPids(cluster: DemoCluster): number[] {
   ]);
 }
 
-function clientOf(cluster: DemoCluster, node: string) {
+export function clientOf(cluster: DemoCluster, node: string): AdminClient {
   const client = cluster.clients.get(node);
   assert(client !== undefined, `agent ${node} runs`);
   return client;
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);

@@ -135,13 +135,22 @@ export async function restoreVm(vm: SavedVm, folder: string, name: string): Prom
 
 export async function killVm({ process }: RunningQemu): Promise<void> {
   await promised<void>((done) => kill(process, done));
+  // Its last thread closes its devices: a child of ours is gone, and not only dead, after that.
+  while (existsSync(`/proc/${process.pid}`)) await delay(POLL_MS);
+}
+
+interface MigratedOptions {
+  readonly withinMs?: number;
+  readonly onInfo?: (info: MigrationInfo) => void;
 }
 
 /** Resolves with QEMU's own account when its migration, in either direction, is complete. */
-export async function migrated(qmp: Qmp): Promise<MigrationInfo> {
-  const deadlineMs = performance.now() + MIGRATED_WITHIN_MS;
+export async function migrated(qmp: Qmp, options: MigratedOptions = {}): Promise<MigrationInfo> {
+  const { withinMs = MIGRATED_WITHIN_MS, onInfo } = options;
+  const deadlineMs = performance.now() + withinMs;
   for (;;) {
     const info = await queryMigration(qmp);
+    onInfo?.(info);
     if (info.status === 'completed') return info;
     if (info.status === 'failed' || performance.now() > deadlineMs) {
       const why = info['error-desc'] ?? 'no reason given';

@@ -153,7 +153,7 @@ function runLab(
 }
 
 /** VMs are sessions of their own and outlive who started them; ours name our folder. */
-function killVms(folder: string): void {
+export function killVms(folder: string): void {
   for (const pid of readdirSync('/proc').map(Number).filter(Number.isInteger)) {
     if (pid === process.pid || !commandLine(pid).some((word) => word.includes(`${folder}/`)))
       continue;

@@ -8,6 +8,7 @@ import { raftBench } from './raft.ts';
 import { readsBench } from './reads.ts';
 import { simBench } from './sim.ts';
 import { transportBench } from './transport.ts';
+import { wanMigrationBench } from './wan-migration.ts';
 
 /** By the name that `dwcp bench NAME` takes. */
 export const benches: ReadonlyMap<string, Bench> = new Map(
@@ -21,5 +22,6 @@ export const benches: ReadonlyMap<string, Bench> = new Map(
     readsBench,
     simBench,
     transportBench,
+    wanMigrationBench,
   ].map((bench) => [bench.name, bench]),
 );

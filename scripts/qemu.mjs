@@ -2,7 +2,7 @@
 //
 //   node scripts/qemu.mjs            the QEMU
 //   node scripts/qemu.mjs --present  the one that is here already, or null
-//   node scripts/qemu.mjs --kernel   a Linux kernel for the Linux guest: JSON {kernel, version}
+//   node scripts/qemu.mjs --kernel   a Linux kernel for the Linux guest: JSON {kernel, version, modules}
 //
 // Without KVM a guest runs under TCG, and QEMU 7.2 (Debian 12) then leaves most migrated guests dead, with or
 // without dwcp. So QEMU 10 is taken from backports into a cache of our own: private package lists, `apt-get -d`,
@@ -60,14 +60,15 @@ function unpackedQemu(tree) {
   );
 }
 
-/** `{kernel, version}` of Debian's stock 6.1 kernel image. */
+/** `{kernel, version, modules}` of Debian's stock 6.1 kernel image; `modules` is a folder. */
 export function findKernel() {
   const tree = fetched('kernel', 'linux-image-amd64', [], QEMU_HINT);
   const boot = join(tree, 'boot');
   const name = readdirSync(boot).find((file) => file.startsWith('vmlinuz-'));
   if (name === undefined)
     throw new Error(`no kernel image in ${boot}; remove ${tree} and try again`);
-  return { kernel: join(boot, name), version: name.slice('vmlinuz-'.length) };
+  const version = name.slice('vmlinuz-'.length);
+  return { kernel: join(boot, name), version, modules: join(tree, 'lib/modules', version) };
 }
 
 function described(binary, env, args) {

@@ -7,27 +7,20 @@
 // printed when memory is not what was written: a page lost or stale after a migration shows here,
 // not only in a checksum outside. Kernel command line: dwcp.fill=PERCENT of RAM,
 // dwcp.dirty=BYTES_PER_SEC of distinct pages, dwcp.seed=NUMBER.
-#include <fcntl.h>
-#include <sys/klog.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/reboot.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <termios.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <cstdarg>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <string>
+
+#include "guest.h"
 
 namespace {
+
+using dwcp::guest::give_up;
+using dwcp::guest::now_ns;
+using dwcp::guest::number_after;
+using dwcp::guest::open_serial;
+using dwcp::guest::say;
+using dwcp::guest::text_of;
 
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kPageWords = kPageBytes / sizeof(uint64_t);
@@ -39,48 +32,6 @@ constexpr uint64_t kReserveBytes = 6ULL << 20;
 constexpr uint64_t kPagesCheckedPerTick = 8;
 /// A late tick does not make up for more than this much dirtying.
 constexpr uint64_t kCatchUpMaxNs = 200'000'000;
-
-int serial = 1;
-
-__attribute__((format(printf, 1, 2))) void say(const char* format, ...) {
-  char line[160];
-  va_list arguments;
-  va_start(arguments, format);
-  const int length = vsnprintf(line, sizeof line, format, arguments);
-  va_end(arguments);
-  size_t sent = 0;
-  const size_t total = std::min(static_cast<size_t>(length), sizeof line - 1);
-  while (sent < total) {
-    const ssize_t wrote = write(serial, line + sent, total - sent);
-    if (wrote > 0) sent += static_cast<size_t>(wrote);
-  }
-}
-
-/// Its own panic line, then off: the host sees QEMU exit instead of a silent guest.
-[[noreturn]] void give_up(const char* why) {
-  say("BAD init %s\n", why);
-  tcdrain(serial);
-  reboot(RB_AUTOBOOT);
-  _exit(1);
-}
-
-std::string text_of(const char* path) {
-  std::string text;
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) give_up(path);
-  std::array<char, 4096> part;
-  for (ssize_t got; (got = read(file, part.data(), part.size())) > 0;) {
-    text.append(part.data(), static_cast<size_t>(got));
-  }
-  close(file);
-  return text;
-}
-
-uint64_t number_after(const std::string& text, const std::string& name, uint64_t otherwise) {
-  const size_t at = text.find(name);
-  return at == std::string::npos ? otherwise
-                                 : strtoull(text.c_str() + at + name.size(), nullptr, 10);
-}
 
 /// What the machine has, holes excluded; /proc/meminfo would leave out what the kernel took for
 /// itself.
@@ -97,12 +48,6 @@ uint64_t ram_bytes() {
     from = end + 1;
   }
   return total;
-}
-
-uint64_t now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 void sleep_until(uint64_t at_ns) {
@@ -227,24 +172,6 @@ class Chain {
   static constexpr uint64_t kLinks = 64;
   std::array<uint64_t, kLinks> links_{};
 };
-
-void open_serial() {
-  mkdir("/proc", 0755);
-  mkdir("/sys", 0755);
-  mkdir("/dev", 0755);
-  mount("proc", "/proc", "proc", 0, nullptr);
-  mount("sysfs", "/sys", "sysfs", 0, nullptr);
-  mount("devtmpfs", "/dev", "devtmpfs", 0, nullptr);
-  mknod("/dev/ttyS0", S_IFCHR | 0600, makedev(4, 64));
-  const int port = open("/dev/ttyS0", O_RDWR | O_NOCTTY | O_CLOEXEC);
-  if (port >= 0) serial = port;
-  termios settings;
-  if (tcgetattr(serial, &settings) == 0) {
-    cfmakeraw(&settings);
-    tcsetattr(serial, TCSANOW, &settings);
-  }
-  klogctl(8, nullptr, 1);  // a kernel line in the middle of ours would look like a gap
-}
 
 [[noreturn]] void count_forever(Pages& pages, uint64_t dirty_bytes_per_sec) {
   Chain chain;

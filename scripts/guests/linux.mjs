@@ -1,6 +1,7 @@
-// Builds the Linux guest: `node scripts/guests/linux.mjs` prints JSON {kernel, initrd, version}.
+// Builds a Linux guest: `node scripts/guests/linux.mjs [counter|kv]` prints JSON {kernel, initrd, version}.
 //
-// Debian's stock kernel (scripts/qemu.mjs fetches it) and an initramfs that holds one static program, linux-init.cc.
+// Debian's stock kernel (scripts/qemu.mjs fetches it) and an initramfs that holds one static program, linux-init.cc
+// (a counter on the serial port) or kv-init.cc (a key-value server, with the modules of its network card).
 // The archive is written here, so no cpio and no busybox is needed. Nothing that is fresh is built again.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -14,31 +15,51 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findKernel } from '../qemu.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const source = join(here, 'linux-init.cc');
 const built = join(here, '../../build/guests');
 
+/** Modules of the stock kernel, each after those that it needs. */
+const VIRTIO_NET = [
+  ...['drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_modern_dev'],
+  ...['drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci'],
+  ...['net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net'],
+];
+
+const GUESTS = {
+  counter: { source: 'linux-init.cc', modules: [] },
+  kv: { source: 'kv-init.cc', modules: VIRTIO_NET },
+};
+
 /** `{kernel, initrd, version}`, paths and the kernel's version; throws with the compiler's words. */
-export function buildLinuxGuest() {
-  const { kernel, version } = findKernel();
-  const inputs = [source, fileURLToPath(import.meta.url)].map((path) => readFileSync(path));
-  const hash = inputs.reduce((sum, bytes) => sum.update(bytes), createHash('sha256')).digest('hex');
+export function buildLinuxGuest(name = 'counter') {
+  const guest = GUESTS[name];
+  if (guest === undefined) throw new Error(`no guest "${name}"`);
+  const { kernel, version, modules } = findKernel();
+  const source = join(here, guest.source);
+  const inputs = [source, join(here, 'guest.h'), fileURLToPath(import.meta.url)].map((path) =>
+    readFileSync(path),
+  );
+  const hash = [...inputs, version].reduce(
+    (sum, part) => sum.update(part),
+    createHash('sha256'),
+  );
   // Named by its sources: fresh is what exists, and a build beside us replaces a file by its equal.
-  const initrd = join(built, `linux-${hash.slice(0, 16)}.cpio`);
+  const initrd = join(built, `linux-${name}-${hash.digest('hex').slice(0, 16)}.cpio`);
   if (!existsSync(initrd)) {
     mkdirSync(built, { recursive: true });
     const making = `${initrd}.${process.pid}`;
-    writeFileSync(making, archive(compiled()));
+    const files = guest.modules.map((module) => join(modules, 'kernel', `${module}.ko`));
+    writeFileSync(making, archive(compiled(source), files));
     renameSync(making, initrd);
   }
   return { kernel, initrd, version };
 }
 
-function compiled() {
+function compiled(source) {
   const folder = mkdtempSync(join(tmpdir(), 'dwcp-linux-guest-'));
   const output = join(folder, 'init');
   const flags = ['-std=c++17', '-static', '-O2', '-s', '-Wall', '-Wextra', '-Werror'];
@@ -53,11 +74,17 @@ function compiled() {
 
 const NO_DEVICE = { major: 0, minor: 0 };
 
-function archive(init) {
+function archive(init, modules) {
+  const names = modules.map((path) => basename(path));
   const entries = [
     entry('dev', 0o040755, NO_DEVICE, Buffer.alloc(0)),
     entry('dev/console', 0o020600, { major: 5, minor: 1 }, Buffer.alloc(0)),
     entry('init', 0o100755, NO_DEVICE, init),
+    entry('modules', 0o040755, NO_DEVICE, Buffer.alloc(0)),
+    entry('modules/order', 0o100644, NO_DEVICE, Buffer.from(names.join('\n'))),
+    ...modules.map((path, at) =>
+      entry(`modules/${names[at]}`, 0o100644, NO_DEVICE, readFileSync(path)),
+    ),
     entry('TRAILER!!!', 0, NO_DEVICE, Buffer.alloc(0)),
   ];
   return padded(Buffer.concat(entries), 512);
@@ -89,7 +116,7 @@ function padded(bytes, multiple) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    console.log(JSON.stringify(buildLinuxGuest()));
+    console.log(JSON.stringify(buildLinuxGuest(process.argv[2])));
   } catch (error) {
     console.error(`dwcp: ${error.message}`);
     process.exit(1);

@@ -69,7 +69,7 @@ test('the document has exactly the keys that people script against', async () =>
     wireBytes: 5000,
     rawBytes: 4096,
     goodputBytesPerSec: 3318,
-    pages: { zero: 7, duplicate: 0, delta: 0, compressed: 0, raw: 1 },
+    pages: { zero: 7, duplicate: 2, delta: 3, compressed: 4, raw: 1 },
     workload: {
       operationsBefore: 120,
       operationsAfter: 140,

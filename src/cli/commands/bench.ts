@@ -2,7 +2,13 @@
 import type { Command } from 'commander';
 import type { Bench } from '../../../bench/document.ts';
 import { DwcpError } from '../../util/errors.ts';
+import { showShares } from '../bench-display.ts';
 import { addCommand, formatTable, type JsonOption, printResult } from '../output.ts';
+
+interface BenchCommandOptions extends JsonOption {
+  readonly quick?: true;
+  readonly set?: readonly string[];
+}
 
 export function addBenchCommand(program: Command): void {
   addCommand(
@@ -12,7 +18,11 @@ export function addBenchCommand(program: Command): void {
     'dwcp bench actors --quick --json',
   )
     .option('--quick', 'small sizes and few repetitions')
-    .action(async (name: string, options: JsonOption & { readonly quick?: true }) => {
+    .option(
+      '--set <key=value...>',
+      'what a benchmark lets you choose, such as size=1GiB; it says what that is',
+    )
+    .action(async (name: string, options: BenchCommandOptions) => {
       const benches = await loadBenches();
       if (name === 'list') {
         const list = [...benches.values()].map((each) => ({
@@ -29,12 +39,27 @@ export function addBenchCommand(program: Command): void {
           hint: `There are: ${[...benches.keys()].join(', ')}.`,
         });
       }
-      const document = await bench.run({
-        quick: options.quick === true,
-        onProgress: (line) => process.stderr.write(`${line}\n`),
-      });
+      const display = showShares();
+      const document = await bench
+        .run({
+          quick: options.quick === true,
+          onProgress: display.line,
+          onShare: display.share,
+          settings: settingsOf(options.set ?? []),
+        })
+        .finally(display.stop);
       printResult(options, document, JSON.stringify(document, null, 2));
     });
+}
+
+function settingsOf(words: readonly string[]): ReadonlyMap<string, string> {
+  return new Map(
+    words.map((word) => {
+      const at = word.indexOf('=');
+      if (at < 1) throw new DwcpError('ERR_DWCP_USAGE', `--set takes KEY=VALUE, not "${word}"`);
+      return [word.slice(0, at), word.slice(at + 1)];
+    }),
+  );
 }
 
 async function loadBenches(): Promise<ReadonlyMap<string, Bench>> {

@@ -23,12 +23,22 @@ export interface LinuxGuestOptions {
 
 /** Fetches what is missing once; `args` are for StartGuest. */
 export async function linuxGuest(options: LinuxGuestOptions): Promise<LinuxGuest> {
+  const workload = `dwcp.dirty=${options.dirtyBytesPerSec} dwcp.fill=80`;
+  return await linuxMachine('counter', options.memoryBytes, workload);
+}
+
+/** Any of the guests that scripts/guests/linux.mjs builds, without a network. */
+export async function linuxMachine(
+  guest: 'counter' | 'kv',
+  memoryBytes: number,
+  workload: string,
+): Promise<LinuxGuest> {
   const { binary, args, env } = await script<QemuBinary>('qemu.mjs');
   const { kernel, initrd } = await script<{ readonly kernel: string; readonly initrd: string }>(
     'guests/linux.mjs',
+    guest,
   );
-  const size = `${Math.ceil(options.memoryBytes / MIB)}M`;
-  const workload = `dwcp.dirty=${options.dirtyBytesPerSec} dwcp.fill=80`;
+  const size = `${Math.ceil(memoryBytes / MIB)}M`;
   return {
     qemu: { binary, args, env },
     args: [
@@ -41,11 +51,15 @@ export async function linuxGuest(options: LinuxGuestOptions): Promise<LinuxGuest
   };
 }
 
-async function script<T>(name: string): Promise<T> {
+async function script<T>(name: string, ...words: readonly string[]): Promise<T> {
   try {
-    const { stdout } = await promisify(execFile)(process.execPath, [`${SCRIPTS}${name}`], {
-      timeout: FETCH_WITHIN_MS,
-    });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [`${SCRIPTS}${name}`, ...words],
+      {
+        timeout: FETCH_WITHIN_MS,
+      },
+    );
     return JSON.parse(stdout) as T;
   } catch (cause) {
     const said = (cause as { readonly stderr?: string }).stderr?.trim() || String(cause);
