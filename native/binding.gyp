@@ -54,9 +54,13 @@
         'memory/write_tracking.cc',
         # qemu
         'binding/qemu_binding.cc',
+        'binding/qemu_relay_wrap.cc',
         'qemu/multifd_parser.cc',
+        'qemu/relay.cc',
+        'qemu/source.cc',
         'qemu/stream_parser.cc',
         'qemu/stream_writer.cc',
+        'qemu/target.cc',
         'qemu/token_reader.cc',
       ],
       'dependencies': ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "binding/qemu_relay_wrap.h"
 #include "qemu/multifd_parser.h"
 #include "qemu/stream_parser.h"
 #include "qemu/stream_writer.h"
@@ -73,6 +74,8 @@ Napi::Value RoundTrip(const Napi::CallbackInfo& info) {
 
 void RegisterQemu(Napi::Env env, Napi::Object exports) {
   exports.Set("qemuRoundTrip", Napi::Function::New<RoundTrip>(env));
+  exports.Set("QemuSource", QemuSourceWrap::Define(env));
+  exports.Set("QemuTarget", QemuTargetWrap::Define(env));
 }
 
 }  // namespace dwcp

@@ -1,3 +1,4 @@
+import type { LinkMode } from '../ports/link-mode.ts';
 import type { Random } from '../ports/random.ts';
 import type {
   BulkTransport,
@@ -5,8 +6,6 @@ import type {
   ControlTransport,
   HostPort,
 } from '../ports/transport.ts';
-import type { ModeLimits, ModePolicy } from '../protocols/link/mode-governor.ts';
-import type { ModeThresholds } from '../protocols/link/mode-judge.ts';
 import type { Outcome } from '../util/errors.ts';
 import type { LinkReport } from './messages.ts';
 import type { ActorRef } from './system.ts';
@@ -26,9 +25,8 @@ export interface LinksOptions {
   readonly congestionControl: CongestionControl | 'auto';
   readonly windowBytes: number;
   readonly chunkBytes: number | 'auto';
-  /** Of links that nobody forced. */
-  readonly mode: ModePolicy;
-  readonly modeRules?: ModeRules;
+  /** What every link begins in. */
+  readonly mode: LinkMode;
   readonly report: ActorRef<LinkReport>;
   readonly random: Random;
   /** Gets a sample per link and per stream every second. */
@@ -38,9 +36,6 @@ export interface LinksOptions {
   /** Called once: with the ports that were opened, or with why that failed. */
   readonly onListening: (outcome: Outcome<ListeningPorts>) => void;
 }
-
-/** How a link with mode `auto` judges its way, and how seldom it follows. */
-export interface ModeRules extends ModeThresholds, ModeLimits {}
 
 export interface PeerOptions {
   readonly id: string;

@@ -123,7 +123,9 @@ class QemuHypervisor implements Hypervisor {
         await prepareMigration(qmp, 'destination');
         const path = join(runDirectory, 'in');
         await qmp.ask('migrate-incoming', { uri: `unix:${path}` });
-        return new QemuIncoming(guest, qmp, path, options);
+        // The memory is there twice until the guest runs: once in QEMU, once beside it.
+        const byPages = freemem() > 2 * description.memoryBytes;
+        return new QemuIncoming({ guest, qmp, qemuPath: path, byPages, options });
       } catch (error) {
         await killAll(runDirectory);
         removeRunDirectory(runDirectory);

@@ -10,26 +10,38 @@ import type {
   IncomingGuest,
   IncomingOptions,
 } from '../../ports/hypervisor.ts';
-import type { ByteReceiveEvent, ByteReceiver } from '../../ports/transport.ts';
+import type { ByteReceiveEvent } from '../../ports/transport.ts';
 import { ReturnPath } from '../../protocols/qemu/return-path.ts';
+import { stagingBytes } from '../../protocols/qemu/staging.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../../util/errors.ts';
 import { complete } from '../../util/promised.ts';
+import { WINDOW_BYTES } from './carrier.ts';
+import { QemuFeeder } from './feeder.ts';
 import type { QemuGuest } from './guest.ts';
 import { lastWords } from './launch.ts';
 import { mapQemuMemory } from './memory.ts';
 import type { Qmp, QmpEvent } from './qmp.ts';
 
-const WINDOW_BYTES = 8 * 2 ** 20;
 /** Gratuitous ARP and the like: milliseconds between the five announcements, growing. */
 const ANNOUNCE = { initial: 50, max: 550, rounds: 5, step: 100 };
 
+export interface IncomingParts {
+  readonly guest: QemuGuest;
+  readonly qmp: Qmp;
+  /** Where the QEMU waits for its migration. */
+  readonly qemuPath: string;
+  readonly byPages: boolean;
+  readonly options: IncomingOptions;
+}
+
 export class QemuIncoming implements IncomingGuest {
-  readonly endpoint: IncomingEndpoint = {};
+  readonly endpoint: IncomingEndpoint;
   readonly reference: GuestReference;
   readonly #guest: QemuGuest;
   readonly #qmp: Qmp;
   readonly #options: IncomingOptions;
-  readonly #receiver: ByteReceiver;
+  readonly #feeder: QemuFeeder | null;
+  readonly #closeReceiver: () => void;
   readonly #returnPath = new ReturnPath();
   #memory: NativeRegion | null = null;
   #saidLoaded = false;
@@ -37,18 +49,29 @@ export class QemuIncoming implements IncomingGuest {
   #waiting: Completion<void> | null = null;
   #isOver = false;
 
-  constructor(guest: QemuGuest, qmp: Qmp, connectPath: string, options: IncomingOptions) {
+  /** `byPages`: there is room to stage the guest's memory outside of QEMU. */
+  constructor({ guest, qmp, qemuPath, byPages, options }: IncomingParts) {
     this.#guest = guest;
     this.#qmp = qmp;
     this.#options = options;
     this.reference = guest.reference;
     guest.onEvent((event) => this.#happened(event));
     guest.onExit(() => this.#died());
-    const { transferId, epoch } = options;
-    this.#receiver = options.link.receiveBytes(
+    const onEvent = (event: ByteReceiveEvent): void => this.#carried(event);
+    this.endpoint = byPages ? { stagingBytes: stagingBytes(guest.description.memoryBytes) } : {};
+    this.#feeder = byPages ? new QemuFeeder({ incoming: options, qemuPath, onEvent }) : null;
+    const feeder = this.#feeder;
+    this.#closeReceiver = feeder === null ? this.#receive(qemuPath) : () => feeder.close();
+  }
+
+  /** The stream as it is, straight into QEMU. */
+  #receive(connectPath: string): () => void {
+    const { link, transferId, epoch } = this.#options;
+    const receiver = link.receiveBytes(
       { transferId, epoch, connectPath, windowBytes: WINDOW_BYTES },
       (event) => this.#carried(event),
     );
+    return () => receiver.close();
   }
 
   /** QEMU says so twice: to its source, which we hold back, and to us. */
@@ -94,7 +117,9 @@ export class QemuIncoming implements IncomingGuest {
     if (event.type !== 'return') return;
     try {
       const step = this.#returnPath.push(event.bytes);
-      if (step.forward.byteLength > 0) this.#options.onReturn(step.forward);
+      if (step.forward.byteLength > 0) {
+        this.#options.onReturn(this.#feeder?.framed(step.forward) ?? step.forward);
+      }
       if (step.failure !== null) return this.#failed(this.#refused(`ended with ${step.failure}`));
       this.#saidLoaded = step.loaded;
       this.#maybeLoaded();
@@ -145,7 +170,7 @@ export class QemuIncoming implements IncomingGuest {
     this.#isOver = true;
     this.#guest.onEvent(() => {});
     this.#guest.onExit(() => {});
-    this.#receiver.close();
+    this.#closeReceiver();
     this.#memory?.close();
   }
 }

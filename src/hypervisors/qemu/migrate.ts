@@ -22,8 +22,12 @@ const CANCEL_WITHIN_MS = 10_000;
 const POLL_MS = 10;
 
 /** All that our stream relies on, said in full: an earlier migration may have set anything. */
-export async function prepareMigration(qmp: Qmp, side: 'source' | 'destination'): Promise<void> {
-  const wanted = {
+export async function prepareMigration(
+  qmp: Qmp,
+  side: 'source' | 'destination',
+  byPages = false,
+): Promise<void> {
+  const wanted: Record<string, boolean> = {
     'return-path': true,
     events: true,
     // The destination takes its disks only when it runs, so an abort leaves them to the source.
@@ -34,6 +38,9 @@ export async function prepareMigration(qmp: Qmp, side: 'source' | 'destination')
     xbzrle: false,
     'auto-converge': false,
   };
+  // From 8.1 on: a source that waits for this acknowledgement, which nobody gives, never stops its guest
+  // by itself. Once we stopped it, it waits no more.
+  if (await knows(qmp, 'switchover-ack')) wanted['switchover-ack'] = byPages;
   await qmp.ask('migrate-set-capabilities', {
     capabilities: Object.entries(wanted).map(([capability, state]) => ({ capability, state })),
   });
@@ -67,4 +74,11 @@ export async function endMigration(qmp: Qmp): Promise<void> {
 
 export async function isRunning(qmp: Qmp): Promise<boolean> {
   return (await qmp.ask<{ readonly running: boolean }>('query-status')).running;
+}
+
+async function knows(qmp: Qmp, capability: string): Promise<boolean> {
+  const all = await qmp.ask<readonly { readonly capability: string }[]>(
+    'query-migrate-capabilities',
+  );
+  return all.some((one) => one.capability === capability);
 }

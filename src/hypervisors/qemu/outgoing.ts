@@ -1,8 +1,9 @@
 /**
  * The source's end of moving a QEMU guest. QEMU writes its own migration stream into a unix socket of
- * ours and finds its own dirty pages; we carry the bytes, say when to stop, and freeze the process
+ * ours and finds its own dirty pages; we carry the stream, say when to stop, and freeze the process
  * before anybody may believe that the guest is elsewhere.
  */
+import { freemem } from 'node:os';
 import { join } from 'node:path';
 import type { NativeRegion } from '../../native.ts';
 import { digestPages } from '../../native.ts';
@@ -12,11 +13,12 @@ import type {
   RoundReport,
   TransferProgress,
 } from '../../ports/hypervisor.ts';
-import type { ByteSendEvent, ByteSender } from '../../ports/transport.ts';
+import { takesPages } from '../../protocols/qemu/staging.ts';
 import { assert } from '../../util/assert.ts';
-import { type Completion, DwcpError, failed } from '../../util/errors.ts';
+import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
 import { complete, promised } from '../../util/promised.ts';
 import * as fence from '../process-fence.ts';
+import { type Carrier, passThrough } from './carrier.ts';
 import type { QemuGuest } from './guest.ts';
 import { mapQemuMemory, PAGE_BYTES } from './memory.ts';
 import {
@@ -27,10 +29,9 @@ import {
   prepareMigration,
   queryMigration,
 } from './migrate.ts';
+import { PageCarrier } from './page-carrier.ts';
 import type { Qmp, QmpEvent } from './qmp.ts';
 
-/** Bytes on their way count as sent to QEMU; more of them would make it misjudge the downtime. */
-const WINDOW_BYTES = 8 * 2 ** 20;
 const SAMPLE_INTERVAL_MS = 100;
 /**
  * QEMU switches by itself as soon as what is left fits its limit, so given the whole budget it spends
@@ -39,6 +40,13 @@ const SAMPLE_INTERVAL_MS = 100;
 const OWN_SWITCH_LIMIT_MS = 5;
 /** QEMU's largest: once we stopped the guest, nothing holds the last pass back. */
 const UNLIMITED_DOWNTIME_MS = 2_000_000;
+/** Of the budget, what the waiting QEMU may still have to load when the guest stops. */
+const LOAD_SHARE = 0.5;
+/** While that is too much, QEMU rests so long before each further pass. */
+const FEED_PAUSE_MS = 50;
+/** A waiting QEMU that gets no closer in so many passes makes this a round like any other. */
+const FEED_PASSES_MAX = 10;
+const PROGRESS_SHARE = 0.95;
 
 export function openQemuOutgoing(
   guest: QemuGuest,
@@ -55,13 +63,15 @@ export function openQemuOutgoing(
         { hint: 'Cancel it with QMP migrate_cancel first.' },
       );
     }
-    await prepareMigration(qmp, 'source');
+    const { memoryBytes } = guest.description;
+    const byPages = takesPages(options.endpoint, memoryBytes) && freemem() > memoryBytes;
+    await prepareMigration(qmp, 'source', byPages);
     await qmp.ask('migrate-set-parameters', {
       // The link's bucket and window hold QEMU back; a second limit would only hide the first.
       'max-bandwidth': 0,
       'downtime-limit': OWN_SWITCH_LIMIT_MS,
     });
-    return new QemuOutgoing(guest, qmp, await isRunning(qmp), options);
+    return new QemuOutgoing({ guest, qmp, wasRunning: await isRunning(qmp), byPages, options });
   }, done);
 }
 
@@ -70,13 +80,27 @@ interface Round {
   readonly startedUs: number;
   /** QEMU's count of passes that ends this round. */
   readonly endsAtPass: number;
+  /** Passes that it went on for the waiting QEMU's sake without bringing it closer. */
+  readonly vainPasses: number;
+  readonly leastLoadMs: number;
+}
+
+interface OutgoingParts {
+  readonly guest: QemuGuest;
+  readonly qmp: Qmp;
+  readonly wasRunning: boolean;
+  /** The destination takes pages apart from the rest of the stream. */
+  readonly byPages: boolean;
+  readonly options: OutgoingOptions;
 }
 
 class QemuOutgoing implements OutgoingMigration {
   readonly #guest: QemuGuest;
   readonly #qmp: Qmp;
   readonly #wasRunning: boolean;
-  readonly #sender: ByteSender;
+  readonly #carrier: Carrier;
+  readonly #byPages: boolean;
+  readonly #maxDowntimeMs: number;
   readonly #socketPath: string;
   readonly #onFailure: (error: DwcpError) => void;
   readonly #sampling: NodeJS.Timeout;
@@ -85,25 +109,29 @@ class QemuOutgoing implements OutgoingMigration {
   #info: MigrationInfo = {};
   #pass = 0;
   #roundsDone = 0;
-  #sentPages = 0;
+  /** QEMU's count of pages: now, and when the last round ended. */
+  #pages = 0;
+  #roundPages = 0;
+  #pagesWithBytes = 0;
+  #isMeasuring = false;
   #hasStopped = false;
   #isClosed = false;
 
-  constructor(guest: QemuGuest, qmp: Qmp, wasRunning: boolean, options: OutgoingOptions) {
+  constructor({ guest, qmp, wasRunning, byPages, options }: OutgoingParts) {
     this.#guest = guest;
     this.#qmp = qmp;
     this.#wasRunning = wasRunning;
+    this.#byPages = byPages;
+    this.#maxDowntimeMs = options.maxDowntimeMs;
     this.#onFailure = options.onFailure;
     this.#socketPath = join(guest.runDirectory, `out-${options.transferId.toString(36)}`);
-    this.#sender = options.link.sendBytes(
-      {
-        transferId: options.transferId,
-        epoch: options.epoch,
-        listenPath: this.#socketPath,
-        windowBytes: WINDOW_BYTES,
-      },
-      (event) => this.#carried(event),
-    );
+    const carried = {
+      ...{ link: options.link, transferId: options.transferId, epoch: options.epoch },
+      ...{ listenPath: this.#socketPath, onFailure: (error: DwcpError) => this.#failed(error) },
+    };
+    this.#carrier = byPages
+      ? new PageCarrier(carried, guest.description.memoryBytes)
+      : passThrough(carried);
     guest.onEvent((event) => this.#happened(event));
     this.#sampling = setInterval(() => this.#sample(), SAMPLE_INTERVAL_MS);
     this.#sampling.unref();
@@ -112,8 +140,9 @@ class QemuOutgoing implements OutgoingMigration {
   round(done: Completion<RoundReport>): void {
     assert(this.#round === null, 'one round at a time');
     // QEMU counts the scan at the beginning as its first pass.
-    const endsAtPass = this.#roundsDone + 2;
-    this.#round = { done, startedUs: nowUs(), endsAtPass };
+    const endsAtPass = Math.max(this.#roundsDone + 2, this.#byPages ? this.#pass + 1 : 0);
+    const startedUs = nowUs();
+    this.#round = { done, startedUs, endsAtPass, vainPasses: 0, leastLoadMs: Infinity };
     if (this.#roundsDone > 0) return this.#maybeEndRound();
     this.#qmp.execute('migrate', { uri: `unix:${this.#socketPath}` }, (outcome) => {
       if (!outcome.ok) this.#failed(outcome.error);
@@ -122,15 +151,18 @@ class QemuOutgoing implements OutgoingMigration {
 
   progress(): TransferProgress {
     const { ram } = this.#info;
-    const { wireBytes, ackedBytes } = this.#sender.counters();
-    return {
+    const { pages, wireBytes, ackedBytes, waitingBytes } = this.#carrier.counters();
+    const asQemuSays = {
       zeroPages: ram?.duplicate ?? 0,
       ...{ duplicatePages: 0, deltaPages: 0, compressedPages: 0 },
       rawPages: ram?.normal ?? 0,
       rawBytes: (ram?.normal ?? 0) * PAGE_BYTES,
+    };
+    return {
+      ...(pages ?? asQemuSays),
       wireBytes,
       ackedBytes,
-      remainingBytes: ram?.remaining ?? 0,
+      remainingBytes: (ram?.remaining ?? 0) + waitingBytes,
       dirtyBytesPerSec: (ram?.['dirty-pages-rate'] ?? 0) * PAGE_BYTES,
     };
   }
@@ -139,6 +171,7 @@ class QemuOutgoing implements OutgoingMigration {
   stopAndCopy(done: Completion<RoundReport>): void {
     const startedUs = nowUs();
     complete(async () => {
+      this.#carrier.setReading(true);
       if (!this.#hasStopped) await this.#qmp.ask('stop');
       const limit = { 'downtime-limit': UNLIMITED_DOWNTIME_MS };
       await this.#qmp.ask('migrate-set-parameters', limit);
@@ -180,7 +213,7 @@ class QemuOutgoing implements OutgoingMigration {
   }
 
   writeReturn(bytes: Uint8Array): void {
-    if (!this.#isClosed) this.#sender.writeReturn(bytes);
+    if (!this.#isClosed) this.#carrier.writeReturn(bytes);
   }
 
   #happened(event: QmpEvent): void {
@@ -201,20 +234,70 @@ class QemuOutgoing implements OutgoingMigration {
   #maybeEndRound(): void {
     const round = this.#round;
     if (round === null || !(this.#hasStopped || this.#pass >= round.endsAtPass)) return;
+    if (this.#isMeasuring) return;
+    this.#isMeasuring = true;
+    complete(
+      () => this.#report(round.startedUs, this.#hasStopped),
+      (outcome) => {
+        this.#isMeasuring = false;
+        if (this.#round !== round) return;
+        if (!outcome.ok || outcome.value.stopped || !this.#isLoadTooMuch()) {
+          return this.#endRound(round, outcome);
+        }
+        // What is known of it may be old: the guest runs on while the other side counts again.
+        this.#carrier.setReading(false);
+        this.#carrier.whenLoadIsKnown(() => {
+          if (this.#isClosed || this.#round !== round) return;
+          if (this.#isLoadTooMuch() && this.#goesOn(round)) return;
+          this.#carrier.setReading(true);
+          this.#endRound(round, outcome);
+        });
+      },
+    );
+  }
+
+  #endRound(round: Round, outcome: Outcome<RoundReport>): void {
     this.#round = null;
     this.#roundsDone += 1;
-    complete(() => this.#report(round.startedUs, this.#hasStopped), round.done);
+    this.#roundPages = this.#pages;
+    if (!outcome.ok) return round.done(outcome);
+    const { sentPages, elapsedUs } = outcome.value;
+    // What the other side has to load costs the guest as much as what the wire has to carry.
+    const bytesPerMs = (sentPages * PAGE_BYTES * 1000) / elapsedUs;
+    const loadBytes = Math.ceil(this.#carrier.loadMs() * bytesPerMs);
+    const remainingBytes = outcome.value.remainingBytes + loadBytes;
+    round.done(succeeded({ ...outcome.value, remainingBytes }));
+  }
+
+  #isLoadTooMuch(): boolean {
+    return this.#carrier.loadMs() > this.#maxDowntimeMs * LOAD_SHARE;
+  }
+
+  /** QEMU goes another pass, a little later: meanwhile its twin is fed, and pages come to stand still. */
+  #goesOn(round: Round): boolean {
+    const loadMs = this.#carrier.loadMs();
+    const vainPasses = loadMs < round.leastLoadMs * PROGRESS_SHARE ? 0 : round.vainPasses + 1;
+    if (vainPasses > FEED_PASSES_MAX) return false;
+    const leastLoadMs = Math.min(loadMs, round.leastLoadMs);
+    this.#round = { ...round, endsAtPass: this.#pass + 1, vainPasses, leastLoadMs };
+    setTimeout(() => {
+      if (!this.#isClosed) this.#carrier.setReading(true);
+    }, FEED_PAUSE_MS);
+    return true;
   }
 
   async #report(startedUs: number, stopped: boolean): Promise<RoundReport> {
     this.#info = await queryMigration(this.#qmp);
     const { ram } = this.#info;
-    const pages = (ram?.normal ?? 0) + (ram?.duplicate ?? 0);
-    const sentPages = Math.max(0, pages - this.#sentPages);
-    this.#sentPages = pages;
+    this.#pages = (ram?.normal ?? 0) + (ram?.duplicate ?? 0);
+    const sentPages = Math.max(0, this.#pages - this.#roundPages);
+    const withBytes = ram?.normal ?? 0;
+    this.#carrier.roundEnded(Math.max(0, withBytes - this.#pagesWithBytes));
+    this.#pagesWithBytes = withBytes;
+    const { waitingBytes } = this.#carrier.counters();
     return {
       sentPages,
-      remainingBytes: ram?.remaining ?? 0,
+      remainingBytes: (ram?.remaining ?? 0) + waitingBytes,
       elapsedUs: Math.max(1, Math.round(nowUs() - startedUs)),
       stopped,
     };
@@ -240,10 +323,6 @@ class QemuOutgoing implements OutgoingMigration {
     );
   }
 
-  #carried(event: ByteSendEvent): void {
-    if (event.type === 'failed') this.#failed(event.error);
-  }
-
   #failed(error: DwcpError): void {
     if (this.#isClosed) return;
     const round = this.#round;
@@ -262,7 +341,7 @@ class QemuOutgoing implements OutgoingMigration {
     this.#isClosed = true;
     clearInterval(this.#sampling);
     this.#guest.onEvent(() => {});
-    this.#sender.close();
+    this.#carrier.close();
     this.#memory?.close();
   }
 }

@@ -1,0 +1,57 @@
+/** How QEMU's migration stream gets to the other host. */
+import type { BulkLink, ByteSendEvent, PageClasses, TransferName } from '../../ports/transport.ts';
+import type { DwcpError } from '../../util/errors.ts';
+
+/** Bytes on their way count as sent to QEMU; more of them would make it misjudge the downtime. */
+export const WINDOW_BYTES: number = 8 * 2 ** 20;
+
+export interface Carried {
+  /** By the way they took; null when nobody looked into the stream. */
+  readonly pages: (PageClasses & { readonly rawBytes: number }) | null;
+  readonly wireBytes: number;
+  readonly ackedBytes: number;
+  /** Read from QEMU and not at the other host yet. */
+  readonly waitingBytes: number;
+}
+
+export interface Carrier {
+  counters(): Carried;
+  /** What the waiting QEMU's side says back. */
+  writeReturn(bytes: Uint8Array): void;
+  /** Pages go by rounds; `sentPages` is how many QEMU wrote in this one. */
+  roundEnded(sentPages: number): void;
+  /** While it does not read, QEMU stands still in its writing; its guest does not. */
+  setReading(reading: boolean): void;
+  /** How long the waiting QEMU would need for what it has not got yet. */
+  loadMs(): number;
+  /** Calls back once every round is counted in that, or the other side is silent for long. */
+  whenLoadIsKnown(done: () => void): void;
+  close(): void;
+}
+
+export interface CarrierOptions extends TransferName {
+  readonly link: BulkLink;
+  /** Where QEMU will connect. */
+  readonly listenPath: string;
+  readonly onFailure: (error: DwcpError) => void;
+}
+
+/** The stream as it is. */
+export function passThrough({ link, onFailure, ...options }: CarrierOptions): Carrier {
+  const onEvent = (event: ByteSendEvent): void => {
+    if (event.type === 'failed') onFailure(event.error);
+  };
+  const sender = link.sendBytes({ ...options, windowBytes: WINDOW_BYTES }, onEvent);
+  return {
+    counters: () => {
+      const { wireBytes, ackedBytes } = sender.counters();
+      return { pages: null, wireBytes, ackedBytes, waitingBytes: 0 };
+    },
+    writeReturn: (bytes) => sender.writeReturn(bytes),
+    roundEnded: () => {},
+    setReading: () => {},
+    loadMs: () => 0,
+    whenLoadIsKnown: (done) => setImmediate(done),
+    close: () => sender.close(),
+  };
+}

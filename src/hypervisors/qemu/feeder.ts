@@ -1,0 +1,159 @@
+/**
+ * The destination's end of a QEMU stream whose pages travel apart: they land in staging, and the waiting
+ * QEMU is fed from there (`protocols/qemu/feeding.ts` says when). A stream that its source passes through
+ * whole is given to QEMU as it comes.
+ */
+import {
+  createRegion,
+  type NativeQemuTarget,
+  type NativeRegion,
+  openQemuTarget,
+  pageKernels,
+  type QemuTargetEvent,
+} from '../../native.ts';
+import type { IncomingOptions } from '../../ports/hypervisor.ts';
+import type { ByteReceiveEvent, ByteReceiver, PageReceiver } from '../../ports/transport.ts';
+import { Feeding, type PagesToFeed } from '../../protocols/qemu/feeding.ts';
+import { encodeReport, encodeReturn } from '../../protocols/qemu/return-frames.ts';
+import { pagesTransferId, stagingBytes } from '../../protocols/qemu/staging.ts';
+import { DwcpError } from '../../util/errors.ts';
+import { WINDOW_BYTES } from './carrier.ts';
+import { PAGE_BYTES } from './memory.ts';
+
+const NEVER = 0xffffffffffffffffn;
+
+export interface FeederOptions {
+  readonly incoming: IncomingOptions;
+  /** Where QEMU waits. */
+  readonly qemuPath: string;
+  readonly onEvent: (event: ByteReceiveEvent) => void;
+}
+
+export class QemuFeeder {
+  readonly #options: FeederOptions;
+  readonly #staging: NativeRegion;
+  readonly #fed: BigUint64Array;
+  readonly #target: NativeQemuTarget;
+  readonly #pages: PageReceiver;
+  readonly #control: ByteReceiver;
+  #feeding: Feeding | null = null;
+  #isWhole = false;
+  #rounds = 0;
+  #isClosed = false;
+
+  constructor(options: FeederOptions) {
+    this.#options = options;
+    const { link, transferId, epoch, description } = options.incoming;
+    const sizeBytes = stagingBytes(description.memoryBytes);
+    this.#staging = createRegion({ name: 'dwcp-qemu-staging', sizeBytes, hugePages: false });
+    this.#fed = new BigUint64Array(sizeBytes / PAGE_BYTES).fill(NEVER);
+    const listenPath = `${options.qemuPath}.c`;
+    const { qemuPath } = options;
+    this.#target = openQemuTarget(
+      { staging: this.#staging, fed: this.#fed, listenPath, qemuPath },
+      (event) => this.#happened(event),
+    );
+    const fail = (error: DwcpError): void => this.#tell({ type: 'failed', error });
+    this.#pages = link.receivePages(
+      { transferId: pagesTransferId(transferId), epoch, region: this.#staging },
+      (event) => fail(event.error),
+    );
+    this.#control = link.receiveBytes(
+      { transferId, epoch, connectPath: listenPath, windowBytes: WINDOW_BYTES },
+      (event) => this.#tell(event),
+    );
+  }
+
+  /** Of the return path, as the source expects it. */
+  framed(bytes: Uint8Array): Uint8Array {
+    return this.#isWhole ? bytes : encodeReturn(bytes);
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#control.close();
+    this.#pages.close();
+    this.#target.close();
+    this.#staging.close();
+  }
+
+  #tell(event: ByteReceiveEvent): void {
+    if (!this.#isClosed) this.#options.onEvent(event);
+  }
+
+  #happened(event: QemuTargetEvent): void {
+    if (this.#isClosed) return;
+    try {
+      this.#take(event);
+    } catch (error) {
+      // What landed is noted by the link, and went with it.
+      if (!(error instanceof DwcpError)) throw error;
+      this.#tell({ type: 'failed', error });
+    }
+  }
+
+  #take(event: QemuTargetEvent): void {
+    switch (event.type) {
+      case 'passThrough':
+        this.#isWhole = true;
+        return;
+      case 'pages':
+        this.#feeding = new Feeding(this.#target.counters()?.pages ?? 0, zeroDigest());
+        return;
+      case 'round':
+        this.#rounds += 1;
+        this.#roundEnded();
+        return this.#report();
+      case 'fed':
+        return this.#report();
+      case 'ramEnded':
+        return this.#feed((feeding, landed) => feeding.last(landed, words(this.#fed)), true);
+      case 'failed': {
+        const message = `the stream beside QEMU's pages: ${event.message}`;
+        return this.#tell({ type: 'failed', error: new DwcpError('ERR_DWCP_PROTOCOL', message) });
+      }
+    }
+  }
+
+  #roundEnded(): void {
+    const isFeeding = (this.#target.counters()?.queuedPages ?? 0) > 0;
+    const fed = words(this.#fed);
+    this.#feed((feeding, landed) => feeding.roundEnded(landed, fed, isFeeding), false);
+  }
+
+  #feed(choose: (feeding: Feeding, landed: Uint32Array) => PagesToFeed, isLast: boolean): void {
+    if (this.#feeding === null) return;
+    const { pages, zeros } = choose(this.#feeding, this.#landed());
+    if (isLast || pages.length + zeros.length > 0) this.#target.feed(pages, zeros, isLast);
+  }
+
+  #landed(): Uint32Array {
+    const digests = this.#pages.digests(0, this.#target.counters()?.pages ?? 0);
+    return words(digests);
+  }
+
+  #report(): void {
+    const counters = this.#target.counters();
+    if (this.#feeding === null || counters === null) return;
+    const { pages, zeros } = this.#feeding.last(this.#landed(), words(this.#fed));
+    const { fedPages, busyUs } = counters;
+    this.#options.incoming.onReturn(
+      encodeReport({
+        round: this.#rounds,
+        // A zero page is 9 bytes to QEMU, and a look at one of its own.
+        unfedPages: pages.length + Math.ceil(zeros.length / 64),
+        loadBytesPerSec: busyUs > 0 ? (fedPages * PAGE_BYTES * 1e6) / busyUs : 0,
+      }),
+    );
+  }
+}
+
+function words(digests: BigUint64Array | Uint8Array): Uint32Array {
+  return new Uint32Array(digests.buffer, digests.byteOffset, digests.byteLength / 4);
+}
+
+function zeroDigest(): readonly [number, number] {
+  const digest = pageKernels.digestPage(new Uint8Array(PAGE_BYTES), false);
+  return [Number(digest & 0xffffffffn), Number(digest >> 32n)];
+}
