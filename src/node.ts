@@ -33,8 +33,10 @@ export interface StartNodeOptions {
    * empty: this node and all its peers.
    */
   readonly group?: { readonly voters: readonly string[] };
-  /** What every link begins in; default `datacenter`. */
-  readonly linkMode?: LinkMode;
+  /** Of every link that nobody forced: `auto`, the default, follows what is measured, from `datacenter` on. */
+  readonly linkMode?: LinkMode | 'auto';
+  /** How `auto` judges a way, and how seldom it follows. */
+  readonly linkModeRules?: Partial<LinkModeRules>;
   /** Bulk streams per link, 1 to 512, or `auto`, the default: as many as pay, in the bounds of its mode. */
   readonly streams?: number | 'auto';
   /** `auto`, the default, is what the link's mode asks for. */
@@ -63,15 +65,37 @@ export interface StartNodeOptions {
   readonly onFatal?: (error: unknown) => void;
 }
 
+/** Below `nearMs` and at `wideBytesPerSec` or more is a datacenter; above `farMs` or below the rate the internet. */
+export interface LinkModeRules {
+  /** Default 10. */
+  readonly nearMs: number;
+  /** Default 50. */
+  readonly farMs: number;
+  /** Default 125e6, 1 Gbit/s. */
+  readonly wideBytesPerSec: number;
+  /** By this share a threshold must be passed to leave a mode; default 0.2. */
+  readonly hysteresis: number;
+  /** Share of the samples that must agree; default 0.7. */
+  readonly confidence: number;
+  /** Of which one judgement is made; default 10. */
+  readonly samples: number;
+  /** A chosen mode lasts at least so long; default 60000. */
+  readonly minStayMs: number;
+  /** Nothing is changed for so long after a change, also after one that failed; default 30000. */
+  readonly coolDownMs: number;
+  /** Changes that nobody forced; default 2. */
+  readonly maxPerMinute: number;
+}
+
 export const NODE_DEFAULTS: {
-  readonly linkMode: LinkMode;
+  readonly linkMode: LinkMode | 'auto';
   readonly streams: number | 'auto';
   readonly chunkBytes: number | 'auto';
   readonly windowBytes: number;
   readonly maxConcurrentMigrations: number;
   readonly resumeGraceMs: number;
 } = {
-  linkMode: 'datacenter',
+  linkMode: 'auto',
   streams: 'auto',
   chunkBytes: 'auto',
   windowBytes: 32 * 2 ** 20,
@@ -106,6 +130,8 @@ export interface DwcpNode extends AsyncDisposable {
   claim(guestName: string, operator: string): Promise<ClaimReceipt>;
   /** One bucket per link, for every migration on it; 0 is unlimited. */
   setMaxBandwidth(peer: string, bytesPerSec: number): void;
+  /** Pins the mode of a link, or lets it follow what is measured; durable when it resolves. */
+  setLinkMode(peer: string, policy: LinkMode | 'auto'): Promise<void>;
   /**
    * Of a migration that runs from here, at once; 0 lifts it. Migrations on one link share its
    * bucket, so the lowest of their limits and the link's own counts for all of them.
@@ -204,6 +230,10 @@ export interface PeerStatus {
   readonly connected: boolean;
   readonly streams: number;
   readonly mode: LinkMode;
+  /** What the operator said of the mode. */
+  readonly modePolicy: LinkMode | 'auto';
+  /** The last change of the mode; null while there was none. */
+  readonly modeChange: LinkModeChange | null;
   /** Read back from the kernel; null without a stream. */
   readonly congestionControl: string | null;
   /** What the link lets through right now, in bytes per second; 0 is unlimited. */
@@ -227,6 +257,28 @@ export interface MigrationStatus extends MigrationProgress {
   readonly receipt: MigrationReceipt | null;
 }
 
+/** How a link's mode was changed, or why it was not. Times are null where nothing could be measured. */
+export interface LinkModeChange {
+  /** Of the changes of this link, from 1. */
+  readonly number: number;
+  readonly from: LinkMode;
+  readonly to: LinkMode;
+  readonly forced: boolean;
+  readonly reason: string;
+  /** `inForce` here, not yet confirmed by the peer; then `agreed`, or `rolledBack` on both sides. */
+  readonly outcome: 'inForce' | 'agreed' | 'rolledBack';
+  /** Why it was rolled back. */
+  readonly problem: string | null;
+  /** From the first sample that said so to the decision; null where an operator or the peer decided. */
+  readonly detectedMs: number | null;
+  /** From the decision until all settings were in force here. */
+  readonly appliedMs: number;
+  /** From then until a chunk named under the new settings was acknowledged on every stream. */
+  readonly effectiveMs: number | null;
+  /** The longest time without a chunk that landed here meanwhile. */
+  readonly stallMs: number | null;
+}
+
 /** Why it failed, or why the guest stands still, and what to do about it. */
 export type MigrationFault = Problem;
 
@@ -239,6 +291,8 @@ export interface Problem {
 export type NodeEvent =
   | { readonly type: 'peerUp' | 'peerDown'; readonly peer: string; readonly detail: string }
   | { readonly type: 'migration'; readonly status: MigrationStatus }
+  /** Told when it is in force, when the peer agreed, when it took effect, and when it was rolled back. */
+  | { readonly type: 'linkMode'; readonly peer: string; readonly change: LinkModeChange }
   | { readonly type: 'fault'; readonly error: DwcpError }
   /** The node stopped by itself and may not go on; the last event. */
   | { readonly type: 'halted'; readonly error: DwcpError };

@@ -26,6 +26,7 @@ export type LinkMessage =
   | { readonly type: 'tick' }
   | { readonly type: 'lookForStreams'; readonly session: number }
   | { readonly type: 'climb' }
+  | { readonly type: 'mode'; readonly what: 'sample' | 'late' | 'look' }
   | { readonly type: 'flush' };
 
 /** On `full` the transport closes the stream; the peer dials again. */

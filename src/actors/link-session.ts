@@ -26,6 +26,7 @@ export class LinkSession {
   early: dwcp.IEnvelope[] = [];
   heardUs: number;
   rttUs: number | null = null;
+  #freshUs: number | null = null;
   #pingedUs = 0;
 
   constructor(
@@ -51,6 +52,14 @@ export class LinkSession {
 
   ponged(nowUs: number): void {
     this.rttUs = nowUs - this.#pingedUs;
+    this.#freshUs = this.rttUs;
+  }
+
+  /** The round trip of a ping that was answered since it was last asked for. */
+  takePingUs(): number | null {
+    const fresh = this.#freshUs;
+    this.#freshUs = null;
+    return fresh;
   }
 
   /** Null for a frame that is no envelope. */

@@ -44,7 +44,8 @@ const AUTO_REST_US = 30_000_000;
 export class LinkStreams {
   readonly #options: LinkStreamsOptions;
   readonly #lanes = new Map<number, Lane>();
-  readonly #climber: StreamClimber | null;
+  #climber: StreamClimber | null;
+  #settings: LinkSettings;
   readonly #meter: LaneMeter;
   #spawned = 0;
   /** It was said that the kernel lacks the congestion control. */
@@ -53,21 +54,25 @@ export class LinkStreams {
   constructor(options: LinkStreamsOptions, nowUs: number) {
     this.#options = options;
     this.#meter = new LaneMeter(nowUs);
-    const { min, max } = options.settings.streams;
-    this.#climber =
-      min < max
-        ? new StreamClimber({ streamsMin: min, streamsMax: max, restUs: AUTO_REST_US })
-        : null;
-  }
-
-  get isSteered(): boolean {
-    return this.#climber !== null;
+    this.#settings = options.settings;
+    this.#climber = climberOf(options.settings);
   }
 
   start(context: LinkContext): void {
-    const { dials, settings } = this.#options;
-    for (let index = 0; dials && index < settings.streams.start; index += 1)
+    const { dials } = this.#options;
+    for (let index = 0; dials && index < this.#settings.streams.start; index += 1)
       this.#dial(index, context);
+  }
+
+  /** Another mode: streams that are missing are dialled, those beyond its bounds are dropped. */
+  tune(settings: LinkSettings, context: LinkContext): void {
+    this.#settings = settings;
+    this.#climber = climberOf(settings);
+    if (!this.#options.dials) return;
+    const { start, max } = settings.streams;
+    const reason = `the link is in mode ${settings.mode}`;
+    while (this.#lanes.size < start) this.#add(reason, context);
+    for (const lane of [...this.#lanes.keys()].slice(max)) this.#drop(lane, reason, context);
   }
 
   accept(join: StreamJoin, context: LinkContext): void {
@@ -81,7 +86,7 @@ export class LinkStreams {
     }
     const { nonce, streamIndex } = outcome.value;
     inbox.stream.sendJoin(makeAccept(key, challenge, nonce));
-    const { congestionControl } = this.#options.settings;
+    const { congestionControl } = this.#settings;
     const options = { ...this.#common(context), inbox, congestionControl };
     this.#adopt(context.spawn(acceptedStream(options)), streamIndex, context);
   }
@@ -89,7 +94,7 @@ export class LinkStreams {
   joined(lane: number, stream: number, context: LinkContext): void {
     const known = this.#lanes.get(lane);
     if (known !== undefined) known.stream = stream;
-    const asked = this.#options.settings.congestionControl;
+    const asked = this.#settings.congestionControl;
     const lanes = this.#options.bulk.lanes().lanes;
     const inUse = lanes.find((each) => each.stream === stream)?.congestionControl ?? asked;
     if (inUse === asked || this.#knowsKernel) return;
@@ -138,7 +143,7 @@ export class LinkStreams {
   }
 
   #add(reason: string, context: LinkContext): void {
-    if (this.#lanes.size >= this.#options.settings.streams.max) return;
+    if (this.#lanes.size >= this.#settings.streams.max) return;
     const taken = new Set([...this.#lanes.values()].map(({ streamIndex }) => streamIndex));
     let index = 0;
     while (taken.has(index)) index += 1;
@@ -166,7 +171,7 @@ export class LinkStreams {
   }
 
   #dial(streamIndex: number, context: LinkContext): void {
-    const { links, peer, key, agreement, settings } = this.#options;
+    const { links, peer, key, agreement } = this.#options;
     const { host, port } = agreement.peerBulk;
     // A peer that listens on every address is reached where its control channel was.
     const anywhere = ['', '0.0.0.0', '::'].includes(host);
@@ -176,7 +181,7 @@ export class LinkStreams {
       dial: {
         address: { host: anywhere ? peer.address.host : host, port },
         localAddress: null,
-        congestionControl: settings.congestionControl,
+        congestionControl: this.#settings.congestionControl,
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
       },
       nodeId: links.nodeId,
@@ -215,4 +220,9 @@ export class LinkStreams {
     this.#lanes.set(this.#spawned, { ref, streamIndex, stream: null });
     context.watch(ref, (gone) => ({ type: 'streamGone', session, gone }));
   }
+}
+
+function climberOf({ streams: { min, max } }: LinkSettings): StreamClimber | null {
+  if (min === max) return null;
+  return new StreamClimber({ streamsMin: min, streamsMax: max, restUs: AUTO_REST_US });
 }

@@ -12,12 +12,12 @@ import type { dwcp } from '#wire';
 import type { BulkLink, ControlChannel, ControlEvent } from '../ports/transport.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
 import { equalBytes, LinkHandshake } from '../protocols/link/handshake.ts';
-import { type LinkSettings, settingsOf } from '../protocols/link/mode-settings.ts';
 import { hmacSha256 } from '../system/hmac.ts';
 import { DwcpError } from '../util/errors.ts';
 import { LinkDialler } from './link-dialler.ts';
 import { deaf, lost, unreachedBulk, unreachedByPeer } from './link-errors.ts';
 import type { LinkContext, LinkMessage, StreamJoin } from './link-messages.ts';
+import { LinkModes, MODES_FEATURE } from './link-modes.ts';
 import { LinkReports } from './link-reports.ts';
 import { LinkSession } from './link-session.ts';
 import { LinkStreams } from './link-streams.ts';
@@ -66,7 +66,7 @@ class Link {
   readonly #dials: boolean;
   readonly #dialler: LinkDialler;
   readonly #reports: LinkReports;
-  readonly #settings: LinkSettings;
+  readonly #modes: LinkModes;
   #session: LinkSession | null = null;
   #sessions = 0;
   #lastPeerIncarnation: Uint8Array | null = null;
@@ -82,7 +82,16 @@ class Link {
     this.#dials = links.nodeId < peer.id;
     this.#dialler = new LinkDialler(links, peer);
     this.#reports = new LinkReports(links.report);
-    this.#settings = settingsOf(links.mode, links);
+    this.#modes = new LinkModes({
+      ...{ links, peer: peer.id, dials: this.#dials },
+      send: (envelope, context) => {
+        if (this.#session !== null) this.#send(this.#session, envelope, context);
+      },
+      report: (status, context) => {
+        this.#reports.tell({ type: 'linkMode', peer: peer.id, status }, context);
+      },
+      onBroken: (error, context) => this.#fail(error, context),
+    });
   }
 
   start(context: LinkContext): void {
@@ -104,8 +113,13 @@ class Link {
         return;
       case 'setMaxBandwidth':
         this.#maxBandwidth = message.bytesPerSec;
+        this.#modes.limitBytesPerSec = message.bytesPerSec;
         this.#kept?.bulk.setMaxBandwidth(message.bytesPerSec);
         return;
+      case 'setMode':
+        return this.#modes.setPolicy(message.policy, context);
+      case 'mode':
+        return this.#modes.receive(message.what, context);
       case 'dial':
         return this.#dial(context);
       case 'dialled':
@@ -166,7 +180,11 @@ class Link {
     this.#sessions += 1;
     const handshake = new LinkHandshake({
       ...{ nodeId: links.nodeId, peer: this.#peer, incarnation },
-      ...{ features: [], requiredFeatures: [], lastPeerIncarnation: this.#lastPeerIncarnation },
+      ...{
+        features: [MODES_FEATURE],
+        requiredFeatures: [],
+        lastPeerIncarnation: this.#lastPeerIncarnation,
+      },
       bulkListen: { host: links.bulkListen.host, port: bulkPort },
     });
     const session = new LinkSession(this.#sessions, { channel, handshake }, context.nowUs());
@@ -200,15 +218,18 @@ class Link {
     const bulk = this.#bulkWith(agreement.peerIncarnation);
     const key = { hmac: hmacSha256, secret: session.channel.secret };
     const { number } = session;
-    const shared = { links, peer, session: number, settings: this.#settings };
+    const shared = { links, peer, session: number, settings: this.#modes.settings };
     const streams = new LinkStreams(
       { ...shared, key, bulk, agreement, dials: this.#dials },
       context.nowUs(),
     );
     session.established = { agreement, bulk, streams };
     streams.start(context);
-    if (streams.isSteered) this.#climbLater(context);
+    this.#climbLater(context);
     this.#lookLater(session, context);
+    if (!agreement.features.includes(MODES_FEATURE)) return;
+    const takePingUs = (): number | null => session.takePingUs();
+    this.#modes.begin({ bulk, streams, takePingUs }, context);
   }
 
   /** The one of the sessions before, while the peer's process is the same: its transfers go on. */
@@ -217,10 +238,10 @@ class Link {
     if (kept !== null && equalBytes(kept.peerIncarnation, peerIncarnation)) return kept.bulk;
     kept?.bulk.close();
     const { windowBytes, bulk: transport } = this.#options.links;
-    const { startBytes: chunkBytes } = this.#settings.chunk;
+    const { startBytes: chunkBytes } = this.#modes.settings.chunk;
     const bulk = transport.openLink({ peer: this.#peer, windowBytes, chunkBytes });
     bulk.setMaxBandwidth(this.#maxBandwidth);
-    bulk.setCodecPolicy(this.#settings.codec);
+    this.#modes.prepare(bulk);
     this.#kept = { bulk, peerIncarnation };
     return bulk;
   }
@@ -302,6 +323,8 @@ class Link {
       session.ponged(context.nowUs());
     } else if (linkLaneWish) {
       session.established?.streams.grant(linkLaneWish, context);
+    } else if (session.established !== null && this.#modes.hear(envelope, context)) {
+      return;
     } else if (session.established === null) {
       const message = `${this.#peer} sent a message before its hello`;
       this.#fail(new DwcpError('ERR_DWCP_PROTOCOL', message), context);
@@ -330,7 +353,7 @@ class Link {
     context.setTimer('tick', nowUs + TICK_US, { type: 'tick' });
     const session = this.#session;
     if (session === null) return;
-    const { silenceMs } = this.#settings;
+    const { silenceMs } = this.#modes.settings;
     if (nowUs - session.heardUs >= silenceMs * 1000) {
       return this.#fail(lost(this.#peer, `nothing was heard for ${silenceMs / 1e3} s`), context);
     }
@@ -363,6 +386,7 @@ class Link {
   #fail(error: DwcpError, context: LinkContext): void {
     const session = this.#session;
     this.#session = null;
+    this.#modes.end(context);
     this.#reportedTrouble = null;
     session?.close(context);
     if (session?.isUp === true || this.#reportedFailure !== error.code) {

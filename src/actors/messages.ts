@@ -3,6 +3,7 @@
  * to migration sessions and gives them the link's bulk half.
  */
 import type { dwcp } from '#wire';
+import type { LinkMode, LinkModeChange } from '../node.ts';
 import type { BulkLink } from '../ports/transport.ts';
 import type { DwcpError } from '../util/errors.ts';
 import type { ActorRef } from './system.ts';
@@ -20,9 +21,17 @@ export type LinkReport =
   | { readonly type: 'linkDown'; readonly peer: string; readonly error: DwcpError }
   /** The peer answers, but no bulk stream stands: told once per reason. Null when one does again. */
   | { readonly type: 'linkTrouble'; readonly peer: string; readonly error: DwcpError | null }
+  | { readonly type: 'linkMode'; readonly peer: string; readonly status: LinkModeStatus }
   | { readonly type: 'envelope'; readonly peer: string; readonly envelope: dwcp.IEnvelope };
 
 /** Anybody to a link. On `full` or while the link is down the sender treats the message as lost. */
 export type LinkCommand =
   | { readonly type: 'send'; readonly envelope: dwcp.IEnvelope }
-  | { readonly type: 'setMaxBandwidth'; readonly bytesPerSec: number };
+  | { readonly type: 'setMaxBandwidth'; readonly bytesPerSec: number }
+  | { readonly type: 'setMode'; readonly policy: LinkMode | 'auto' };
+
+export interface LinkModeStatus {
+  readonly mode: LinkMode;
+  readonly policy: LinkMode | 'auto';
+  readonly change: LinkModeChange | null;
+}

@@ -1,5 +1,6 @@
 /** The links that are up, by peer. */
 import type { dwcp } from '#wire';
+import type { LinkMode } from '../node.ts';
 import type { DwcpError } from '../util/errors.ts';
 import type { LinkReport } from './messages.ts';
 import type { SessionLink } from './migration-shell.ts';
@@ -43,6 +44,10 @@ export class LinkTable {
   /** Lost while the peer is not connected. */
   send(peer: string, envelope: dwcp.IEnvelope): void {
     this.#links.get(peer)?.link.tell({ type: 'send', envelope });
+  }
+
+  setMode(peer: string, policy: LinkMode | 'auto'): void {
+    this.#links.get(peer)?.link.tell({ type: 'setMode', policy });
   }
 
   setMaxBandwidth(peer: string, bytesPerSec: number): void {

@@ -1,6 +1,7 @@
 /** What the node's actor is told: by its links, by the public face, by its guests and sessions. */
-import type { ClaimReceipt, MigrateOptions, MigrationReceipt } from '../node.ts';
+import type { ClaimReceipt, LinkMode, MigrateOptions, MigrationReceipt } from '../node.ts';
 import type { Guest, WorkloadReport } from '../ports/hypervisor.ts';
+import type { StoredRecord } from '../ports/storage.ts';
 import type { DestinationResult } from '../protocols/migration/destination.ts';
 import type {
   OwnershipAnswer,
@@ -38,11 +39,28 @@ export type NodeCommand =
       readonly operator: string;
       readonly done: Completion<ClaimReceipt>;
     }
+  | {
+      readonly type: 'setLinkMode';
+      readonly peer: string;
+      readonly policy: LinkMode | 'auto';
+      readonly done: Completion<void>;
+    }
   | { readonly type: 'setMaxBandwidth'; readonly peer: string; readonly bytesPerSec: number }
   | {
       readonly type: 'setMigrationBandwidth';
       readonly migrationId: string;
       readonly bytesPerSec: number;
+      readonly done: Completion<void>;
+    };
+
+/** What is durable of the operators' words about the modes of links. */
+export type ModeNews =
+  | { readonly type: 'modesRead'; readonly outcome: Outcome<readonly StoredRecord[]> }
+  | {
+      readonly type: 'modeStored';
+      readonly peer: string;
+      readonly policy: LinkMode | 'auto';
+      readonly outcome: Outcome<void>;
       readonly done: Completion<void>;
     };
 
@@ -131,6 +149,7 @@ export type NodeMessage =
   | GuestNews
   | LogReport
   | SessionReport
+  | ModeNews
   | { readonly type: 'govern' };
 
 export type NodeContext = ActorContext<NodeMessage>;

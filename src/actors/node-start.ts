@@ -9,7 +9,6 @@ import type {
   GroupView,
   GuestHandle,
   GuestStatus,
-  LinkMode,
   MigrateOptions,
   MigrationProgress,
   MigrationReceipt,
@@ -27,6 +26,7 @@ import type { SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
+import type { ModePolicy } from '../protocols/link/mode-governor.ts';
 import { processCpuUs } from '../system/cpu.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
 import { complete, promised } from '../util/promised.ts';
@@ -220,6 +220,17 @@ class RunningNode implements DwcpNode {
     this.#node.actor.tell({ type: 'setMaxBandwidth', peer, bytesPerSec });
   }
 
+  setLinkMode(peer: string, policy: ModePolicy): Promise<void> {
+    return this.#ask<void>((done) => {
+      if (this.#options.peers.some(({ id }) => id === peer)) {
+        return { type: 'setLinkMode', peer, policy, done };
+      }
+      throw new DwcpError('ERR_DWCP_PEER_UNKNOWN', `no peer "${peer}"`, {
+        hint: '"dwcp status" lists the peers of this agent.',
+      });
+    });
+  }
+
   setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void> {
     return this.#ask<void>((done) => {
       checkBandwidth(bytesPerSec);
@@ -264,7 +275,8 @@ function shutdown(host: ActorHost): Promise<void> {
   return new Promise((resolve) => host.shutdown(resolve));
 }
 
-function peerStatus(view: NodeView, id: string, mode: LinkMode): PeerStatus {
+function peerStatus(view: NodeView, id: string, asked: ModePolicy): PeerStatus {
+  const modes = view.modes.get(id);
   const bulk = view.links.get(id);
   const counters = bulk?.counters();
   const inUse = new Set(bulk?.lanes().lanes.map((lane) => lane.congestionControl));
@@ -273,7 +285,9 @@ function peerStatus(view: NodeView, id: string, mode: LinkMode): PeerStatus {
     id,
     connected: counters !== undefined,
     streams: counters?.streams ?? 0,
-    mode,
+    mode: modes?.mode ?? (asked === 'auto' ? 'datacenter' : asked),
+    modePolicy: modes?.policy ?? asked,
+    modeChange: modes?.change ?? null,
     congestionControl: inUse.size === 0 ? null : [...inUse].join(', '),
     maxBandwidth: view.bandwidth.get(id) ?? 0,
     wireBytesSent: counters?.wireBytesSent ?? 0,

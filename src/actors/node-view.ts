@@ -3,6 +3,7 @@ import { Subject } from 'rxjs';
 import type { GuestStatus, MigrationStatus, NodeEvent } from '../node.ts';
 import type { BulkLink } from '../ports/transport.ts';
 import type { DwcpError } from '../util/errors.ts';
+import type { LinkModeStatus } from './messages.ts';
 
 /** Ended migrations that `migrations()` still tells of. */
 const MIGRATIONS_KEPT_MAX = 256;
@@ -14,6 +15,8 @@ export class NodeView {
   readonly problems: Map<string, DwcpError> = new Map();
   /** Bytes per second that each link lets through; 0 is unlimited. */
   readonly bandwidth: Map<string, number> = new Map();
+  /** Of links that said so; the others are in the mode that all begin in. */
+  readonly modes: Map<string, LinkModeStatus> = new Map();
   readonly migrations: Map<string, MigrationStatus> = new Map();
   readonly events$: Subject<NodeEvent> = new Subject();
   readonly #progress = new Map<string, Subject<MigrationStatus>>();

@@ -6,6 +6,7 @@
  *   node-operations  what an operator asks          node-admission   whether a migration may begin
  *   node-ownership   what it says to the log of the group, and hears of it
  *   node-bandwidth   what each link may carry       node-governor    the CPU limit
+ *   node-modes       what operators said of the modes of links
  */
 import type { OwnershipCommand } from '../protocols/ownership/types.ts';
 import { unreachable } from '../util/assert.ts';
@@ -17,6 +18,7 @@ import { GuestTable } from './node-guests.ts';
 import { NodeInbox } from './node-inbox.ts';
 import { LinkTable } from './node-links.ts';
 import type { MigrateCommand, NodeContext, NodeMessage } from './node-messages.ts';
+import { ModeTable } from './node-modes.ts';
 import { DEFAULT_MAX_DOWNTIME_MS, Operations } from './node-operations.ts';
 import { type NodeActorOptions, reportFault } from './node-options.ts';
 import { NodeOwnership } from './node-ownership.ts';
@@ -51,6 +53,7 @@ export class NodeState {
   readonly #inbox: NodeInbox;
   readonly #ownership: NodeOwnership;
   readonly #bandwidth: BandwidthTable;
+  readonly #modes: ModeTable;
   readonly #governor: LinkGovernor | null;
   readonly #options: NodeActorOptions;
 
@@ -68,6 +71,7 @@ export class NodeState {
     const bandwidth = new BandwidthTable(options.view, links, options.maxBandwidth ?? 0);
     const migrationBandwidth = options.migrationBandwidth ?? 0;
     this.#bandwidth = bandwidth;
+    this.#modes = new ModeTable(options, links, context);
     this.#operations = new Operations({
       ...{ options, guests, sessions, admission, bandwidth, migrationBandwidth },
     });
@@ -87,6 +91,7 @@ export class NodeState {
         const { peer, peerRestarted } = message;
         const link = this.#links.up(message);
         this.#bandwidth.apply(peer);
+        this.#modes.apply(peer);
         return this.#sessions.tellPeers(peer, { type: 'linkUp', link, peerRestarted });
       }
       case 'linkDown': {
@@ -122,6 +127,12 @@ export class NodeState {
         return this.#operations.claim(message, context);
       case 'claimAnswered':
         return this.#operations.claimAnswered(message, context);
+      case 'linkMode':
+        return this.#modes.report(message.peer, message.status);
+      case 'setLinkMode':
+      case 'modesRead':
+      case 'modeStored':
+        return this.#modes.receive(message, context);
       case 'setMaxBandwidth':
         return this.#bandwidth.setPeer(message.peer, message.bytesPerSec);
       case 'setMigrationBandwidth': {

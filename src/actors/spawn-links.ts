@@ -1,4 +1,3 @@
-import type { LinkMode } from '../ports/link-mode.ts';
 import type { Random } from '../ports/random.ts';
 import type {
   BulkTransport,
@@ -6,6 +5,8 @@ import type {
   ControlTransport,
   HostPort,
 } from '../ports/transport.ts';
+import type { ModeLimits, ModePolicy } from '../protocols/link/mode-governor.ts';
+import type { ModeThresholds } from '../protocols/link/mode-judge.ts';
 import type { Outcome } from '../util/errors.ts';
 import type { LinkReport } from './messages.ts';
 import type { ActorRef } from './system.ts';
@@ -25,8 +26,9 @@ export interface LinksOptions {
   readonly congestionControl: CongestionControl | 'auto';
   readonly windowBytes: number;
   readonly chunkBytes: number | 'auto';
-  /** What every link begins in. */
-  readonly mode: LinkMode;
+  /** Of links that nobody forced. */
+  readonly mode: ModePolicy;
+  readonly modeRules?: ModeRules;
   readonly report: ActorRef<LinkReport>;
   readonly random: Random;
   /** Gets a sample per link and per stream every second. */
@@ -36,6 +38,9 @@ export interface LinksOptions {
   /** Called once: with the ports that were opened, or with why that failed. */
   readonly onListening: (outcome: Outcome<ListeningPorts>) => void;
 }
+
+/** How a link with mode `auto` judges its way, and how seldom it follows. */
+export interface ModeRules extends ModeThresholds, ModeLimits {}
 
 export interface PeerOptions {
   readonly id: string;

@@ -2,12 +2,14 @@
  * A node's actors on a host that schedules them, in the order that keeps fenced guests fenced. By
  * callbacks over ports alone, so that a simulation runs the very same node.
  */
-import { NODE_DEFAULTS, type StartNodeOptions } from '../node.ts';
+import { type LinkModeRules, NODE_DEFAULTS, type StartNodeOptions } from '../node.ts';
 import type { Ownership } from '../ports/ownership.ts';
 import type { OpenedRaftLog, RaftLogIdentity, SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
+import { MODE_LIMITS } from '../protocols/link/mode-governor.ts';
+import { MODE_THRESHOLDS } from '../protocols/link/mode-judge.ts';
 import { founder } from '../protocols/raft/fresh.ts';
 import type { Restored } from '../protocols/raft/types.ts';
 import { type Completion, type DwcpError, succeeded } from '../util/errors.ts';
@@ -23,7 +25,7 @@ import { NodeView } from './node-view.ts';
 import { beginLife, type OwnerLife } from './owner-records.ts';
 import { spawnReplica } from './replica.ts';
 import { replicaIds } from './replica-options.ts';
-import { type ListeningPorts, spawnLinks } from './spawn-links.ts';
+import { type ListeningPorts, type ModeRules, spawnLinks } from './spawn-links.ts';
 import { type SpawnedOwner, spawnOwner } from './spawn-owner.ts';
 import type { ActorHost, ActorRef } from './system.ts';
 
@@ -190,9 +192,21 @@ function linksOptions(
     bulkListen: { host: listen.host, port: options.bulkPort ?? 0 },
     streams: options.streams ?? NODE_DEFAULTS.streams,
     mode: options.linkMode ?? NODE_DEFAULTS.linkMode,
+    modeRules: rulesOf(options.linkModeRules),
     congestionControl: options.congestionControl ?? 'auto',
     windowBytes: options.windowBytes ?? NODE_DEFAULTS.windowBytes,
     chunkBytes: options.chunkBytes ?? NODE_DEFAULTS.chunkBytes,
+  };
+}
+
+function rulesOf(said: Partial<LinkModeRules> = {}): ModeRules {
+  const { nearMs, farMs, ...rest } = said;
+  return {
+    ...MODE_THRESHOLDS,
+    ...MODE_LIMITS,
+    ...rest,
+    ...(nearMs === undefined ? {} : { nearUs: nearMs * 1000 }),
+    ...(farMs === undefined ? {} : { farUs: farMs * 1000 }),
   };
 }
 

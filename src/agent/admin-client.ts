@@ -7,6 +7,7 @@ import { nodeIdOf } from '../identity/node-id.ts';
 import type {
   ClaimReceipt,
   GuestStatus,
+  LinkMode,
   MigrateOptions,
   MigrationProgress,
   MigrationReceipt,
@@ -78,6 +79,10 @@ export class AdminClient {
 
   async limitMigration(migrationId: string, bytesPerSec: number): Promise<void> {
     await this.#call(adminMethods.limitMigration, { migrationId, bytesPerSec });
+  }
+
+  async setLinkMode(peer: string, policy: LinkMode | 'auto'): Promise<void> {
+    await this.#call(adminMethods.setLinkMode, { peer, policy });
   }
 
   async startGuest(kind: string, name: string, options: object): Promise<GuestStatus> {

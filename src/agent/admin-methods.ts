@@ -29,6 +29,7 @@ export interface AdminMethods {
   readonly claim: AdminMethod<typeof dwcp.AdminClaimRequest, typeof dwcp.AdminClaimReply>;
   readonly setMaxBandwidth: AdminMethod<typeof dwcp.AdminSetMaxBandwidthRequest, Empty>;
   readonly limitMigration: AdminMethod<typeof dwcp.AdminLimitMigrationRequest, Empty>;
+  readonly setLinkMode: AdminMethod<typeof dwcp.AdminSetLinkModeRequest, Empty>;
   readonly startGuest: AdminMethod<typeof dwcp.AdminStartGuestRequest, typeof dwcp.AdminGuest>;
 }
 
@@ -41,6 +42,7 @@ export const adminMethods: AdminMethods = {
   claim: method('Claim', dwcp.AdminClaimRequest, dwcp.AdminClaimReply),
   setMaxBandwidth: method('SetMaxBandwidth', dwcp.AdminSetMaxBandwidthRequest, dwcp.AdminEmpty),
   limitMigration: method('LimitMigration', dwcp.AdminLimitMigrationRequest, dwcp.AdminEmpty),
+  setLinkMode: method('SetLinkMode', dwcp.AdminSetLinkModeRequest, dwcp.AdminEmpty),
   startGuest: method('StartGuest', dwcp.AdminStartGuestRequest, dwcp.AdminGuest),
 };
 

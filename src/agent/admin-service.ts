@@ -11,7 +11,8 @@ import {
 import type { dwcp } from '#wire';
 import type { NodeIdentity } from '../identity/authority.ts';
 import { nodeIdOf } from '../identity/node-id.ts';
-import type { DwcpNode, GuestHandle, GuestStatus, MigrateOptions } from '../node.ts';
+import type { DwcpNode, GuestHandle, GuestStatus, LinkMode, MigrateOptions } from '../node.ts';
+import { LINK_MODES } from '../ports/link-mode.ts';
 import type { HostPort } from '../ports/transport.ts';
 import { assert } from '../util/assert.ts';
 import { DwcpError } from '../util/errors.ts';
@@ -126,6 +127,10 @@ function addHandlers(server: Server, options: AdminServiceOptions): void {
       await node.setMigrationBandwidth(request.migrationId, request.bytesPerSec);
       return {};
     }),
+    setLinkMode: unary(adminMethods.setLinkMode, async (request) => {
+      await node.setLinkMode(request.peer, policyOf(request.policy));
+      return {};
+    }),
     startGuest: unary(adminMethods.startGuest, async (request) => {
       const handle = options.makeGuest(request.kind, request.name, request.optionsJson);
       return guestOf(node, await node.adopt(handle));
@@ -199,6 +204,14 @@ function streamMigration(
   } catch (error) {
     call.emit('error', toGrpcFailure(error));
   }
+}
+
+function policyOf(text: string): LinkMode | 'auto' {
+  const policy = text === 'auto' ? text : LINK_MODES.find((mode) => mode === text);
+  if (policy !== undefined) return policy;
+  throw new DwcpError('ERR_DWCP_USAGE', `a link has no mode "${text}"`, {
+    hint: `Use auto, ${LINK_MODES.join(', ')}.`,
+  });
 }
 
 function migrateOptions(request: dwcp.AdminMigrateRequest): MigrateOptions {

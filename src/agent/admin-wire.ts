@@ -3,6 +3,7 @@ import type { dwcp } from '#wire';
 import type {
   GroupView,
   GuestStatus,
+  LinkModeChange,
   MigrationProgress,
   MigrationReceipt,
   MigrationStatus,
@@ -10,7 +11,7 @@ import type {
   Problem,
   VmOwner,
 } from '../node.ts';
-import { LINK_MODES } from '../ports/link-mode.ts';
+import { LINK_MODES, type LinkMode } from '../ports/link-mode.ts';
 import type { PageClasses } from '../ports/transport.ts';
 
 /** What `Status` answers. */
@@ -28,6 +29,7 @@ export interface AgentStatus {
 export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties {
   const peers = status.peers.map((peer) => ({
     ...peer,
+    modeChange: peer.modeChange && { ...peer.modeChange, problem: peer.modeChange.problem ?? '' },
     congestionControl: peer.congestionControl ?? '',
   }));
   const { group, owners } = status;
@@ -103,7 +105,9 @@ function peerFromWire(wire: dwcp.AdminPeer.$Properties): PeerStatus {
     id: wire.id ?? '',
     connected: wire.connected ?? false,
     streams: wire.streams ?? 0,
-    mode: LINK_MODES.find((mode) => mode === wire.mode) ?? 'datacenter',
+    mode: modeFromWire(wire.mode) ?? 'datacenter',
+    modePolicy: modeFromWire(wire.modePolicy) ?? 'auto',
+    modeChange: wire.modeChange ? modeChangeFromWire(wire.modeChange) : null,
     wireBytesSent: wire.wireBytesSent ?? 0,
     wireBytesReceived: wire.wireBytesReceived ?? 0,
     chunksReinjected: wire.chunksReinjected ?? 0,
@@ -111,6 +115,26 @@ function peerFromWire(wire: dwcp.AdminPeer.$Properties): PeerStatus {
     congestionControl: wire.congestionControl || null,
     maxBandwidth: wire.maxBandwidth ?? 0,
     problem: wire.problem ? problemFromWire(wire.problem) : null,
+  };
+}
+
+function modeFromWire(text: string | null | undefined): LinkMode | null {
+  return LINK_MODES.find((mode) => mode === text) ?? null;
+}
+
+function modeChangeFromWire(wire: dwcp.AdminModeChange.$Properties): LinkModeChange {
+  return {
+    number: wire.number ?? 0,
+    from: modeFromWire(wire.from) ?? 'datacenter',
+    to: modeFromWire(wire.to) ?? 'datacenter',
+    forced: wire.forced ?? false,
+    reason: wire.reason ?? '',
+    outcome: (wire.outcome ?? 'rolledBack') as LinkModeChange['outcome'],
+    problem: wire.problem || null,
+    detectedMs: wire.detectedMs ?? null,
+    appliedMs: wire.appliedMs ?? 0,
+    effectiveMs: wire.effectiveMs ?? null,
+    stallMs: wire.stallMs ?? null,
   };
 }
 

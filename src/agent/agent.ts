@@ -57,7 +57,8 @@ export async function runAgent(config: AgentConfig, parts: AgentParts): Promise<
 }
 
 function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
-  const { mode, streams, chunkBytes, windowBytes, congestionControl, maxBandwidth } = config.link;
+  const { mode, modeRules, streams, chunkBytes, windowBytes, congestionControl, maxBandwidth } =
+    config.link;
   return {
     id: config.id,
     listen: config.listen,
@@ -67,6 +68,7 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     identity: config.identity,
     bulkPort: config.bulkPort,
     linkMode: mode,
+    linkModeRules: modeRules,
     streams,
     chunkBytes,
     windowBytes,

@@ -1,6 +1,6 @@
 /** What an agent's configuration may say; every refusal carries the sentence of what is allowed. */
 import { z } from 'zod';
-import { NODE_DEFAULTS } from '../node.ts';
+import { type LinkModeRules, NODE_DEFAULTS } from '../node.ts';
 import type { QemuBinary } from '../ports/hypervisor.ts';
 import { LINK_MODES, type LinkMode } from '../ports/link-mode.ts';
 import type { CongestionControl, HostPort } from '../ports/transport.ts';
@@ -25,8 +25,9 @@ export interface AgentConfig {
 }
 
 export interface LinkConfig {
-  /** What every link begins in. */
-  readonly mode: LinkMode;
+  /** Of every link that nobody forced. */
+  readonly mode: LinkMode | 'auto';
+  readonly modeRules: LinkModeRules;
   readonly streams: number | 'auto';
   readonly chunkBytes: number | 'auto';
   readonly windowBytes: number;
@@ -93,6 +94,23 @@ const streams = checked<number | 'auto'>('a whole number from 1 to 512, or auto'
     : null;
 });
 
+const modeRules = z
+  .strictObject({
+    nearMs: z.number().positive().max(60_000).default(10),
+    farMs: z.number().positive().max(60_000).default(50),
+    wideBytesPerSec: rate.default(125_000_000),
+    hysteresis: z.number().min(0).max(0.9).default(0.2),
+    confidence: z.number().min(0.5).max(1).default(0.7),
+    samples: z.number().int().min(3).max(100).default(10),
+    minStayMs: z.number().int().min(0).max(86_400_000).default(60_000),
+    coolDownMs: z.number().int().min(0).max(86_400_000).default(30_000),
+    maxPerMinute: z.number().int().min(1).max(60).default(2),
+  })
+  .refine((rules) => rules.nearMs <= rules.farMs, {
+    path: ['farMs'],
+    message: 'at least link.modeRules.nearMs',
+  });
+
 export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
   id: nodeId,
   listen: hostPort,
@@ -116,7 +134,8 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
     .prefault({}),
   link: z
     .strictObject({
-      mode: z.enum(LINK_MODES).default(NODE_DEFAULTS.linkMode),
+      mode: z.enum(['auto', ...LINK_MODES]).default(NODE_DEFAULTS.linkMode),
+      modeRules: modeRules.prefault({}),
       streams: streams.default(NODE_DEFAULTS.streams),
       chunkBytes: chunkBytes.default(NODE_DEFAULTS.chunkBytes),
       windowBytes: windowBytes.default(NODE_DEFAULTS.windowBytes),

@@ -90,6 +90,11 @@ function addPeerSeries(registry: Registry, node: DwcpNode): void {
   gauge(registry, 'dwcp_link_mode', '1 for the mode in use.', ['peer', 'mode'], (series) => {
     for (const peer of node.peers()) series.set({ peer: peer.id, mode: peer.mode }, 1);
   });
+  gauge(registry, 'dwcp_link_mode_pinned', '1 where an operator pinned it.', ['peer'], (series) => {
+    for (const { id, modePolicy } of node.peers()) {
+      series.set({ peer: id }, modePolicy === 'auto' ? 0 : 1);
+    }
+  });
 }
 
 type Peer = ReturnType<DwcpNode['peers']>[number];
@@ -154,6 +159,12 @@ function countEvents(registry: Registry, node: DwcpNode): Subscription {
     buckets: STOPPED_BUCKETS_SEC,
     registers,
   });
+  const modeChanges = new Counter({
+    name: 'dwcp_link_mode_changes_total',
+    help: 'Changes of the mode of a link, by what became of them.',
+    labelNames: ['peer', 'to', 'outcome'],
+    registers,
+  });
   const linkChanges = new Counter({
     name: 'dwcp_link_changes_total',
     help: 'Links that came up or went down.',
@@ -167,10 +178,19 @@ function countEvents(registry: Registry, node: DwcpNode): Subscription {
     registers,
   });
   const counted = new Set<string>();
+  const lastModes = new Map<string, string>();
   return node.events$.subscribe((event) => {
     if (event.type === 'fault') faults.inc({ code: event.error.code });
     else if (event.type === 'halted') return;
-    else if (event.type !== 'migration') linkChanges.inc({ peer: event.peer, change: event.type });
+    else if (event.type === 'linkMode') {
+      const { number, to, outcome } = event.change;
+      const key = `${number} ${outcome}`;
+      // It is told again when it took effect.
+      if (outcome === 'inForce' || lastModes.get(event.peer) === key) return;
+      lastModes.set(event.peer, key);
+      modeChanges.inc({ peer: event.peer, to, outcome });
+    } else if (event.type !== 'migration')
+      linkChanges.inc({ peer: event.peer, change: event.type });
     else if (FINAL_PHASES.has(event.status.phase)) {
       const { status } = event;
       const key = `${status.migrationId}/${status.side}/${status.phase}`;

@@ -12,6 +12,7 @@ import { addKeysCommands } from './commands/keys.ts';
 import { addLimitCommand } from './commands/limit.ts';
 import { addMigrateCommand } from './commands/migrate.ts';
 import { addMigrationsCommand } from './commands/migrations.ts';
+import { addModeCommand } from './commands/mode.ts';
 import { addSimCommands } from './commands/sim.ts';
 import { addStatusCommand } from './commands/status.ts';
 import { addVmCommands } from './commands/vm.ts';
@@ -43,6 +44,7 @@ export function buildProgram(): Command {
   addVmCommands(program);
   addMigrateCommand(program);
   addLimitCommand(program);
+  addModeCommand(program);
   addCancelCommand(program);
   addMigrationsCommand(program);
   addDoctorCommand(program);

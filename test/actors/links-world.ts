@@ -6,7 +6,7 @@ import { simBulkTransport } from '../../sim/transport/sim-bulk.ts';
 import { simControlTransport } from '../../sim/transport/sim-control.ts';
 import type { LinkReport } from '../../src/actors/messages.ts';
 import { createNactHost } from '../../src/actors/nact-host.ts';
-import { type LinksOptions, spawnLinks } from '../../src/actors/spawn-links.ts';
+import { type LinksOptions, type ModeRules, spawnLinks } from '../../src/actors/spawn-links.ts';
 import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
 import { spawnTelemetry, type TelemetrySample } from '../../src/actors/telemetry.ts';
 import type { BulkLink } from '../../src/ports/transport.ts';
@@ -18,6 +18,8 @@ export const SECOND_US: number = 1_000_000;
 interface WorldNode {
   readonly mailboxLimit?: number;
   readonly streams?: LinksOptions['streams'];
+  readonly mode?: LinksOptions['mode'];
+  readonly modeRules?: ModeRules;
   /** While it answers true, the node takes no report. */
   readonly isDeaf?: () => boolean;
 }
@@ -37,6 +39,7 @@ export class World {
 
   start(nodeId: string, peers: readonly string[], options: WorldNode = {}): TestNode {
     const { mailboxLimit = 100, streams = 3, isDeaf = () => false } = options;
+    const { mode = 'datacenter', modeRules } = options;
     const reports: LinkReport[] = [];
     const samples: TelemetrySample[] = [];
     const fatal = (error: Error): void => {
@@ -79,11 +82,12 @@ export class World {
       bulkListen: { host: nodeId, port: 0 },
       ...{
         streams,
-        mode: 'datacenter',
-        congestionControl: 'cubic',
+        mode,
+        congestionControl: mode === 'auto' ? 'auto' : 'cubic',
         windowBytes: 2 ** 20,
-        chunkBytes: 2 ** 16,
+        chunkBytes: mode === 'auto' ? 'auto' : 2 ** 16,
       },
+      ...(modeRules === undefined ? {} : { modeRules }),
       onListening: (outcome) => assert.ok(outcome.ok),
     });
     this.nodes.set(nodeId, node);

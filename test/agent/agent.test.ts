@@ -15,6 +15,11 @@ import { FakeNode } from './fake-node.ts';
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
 
+const MODE_RULES = {
+  ...{ nearMs: 10, farMs: 50, wideBytesPerSec: 125e6, hysteresis: 0.2, confidence: 0.7 },
+  ...{ samples: 10, minStayMs: 60_000, coolDownMs: 30_000, maxPerMinute: 2 },
+};
+
 test('an agent serves its node, refuses a foreign certificate, and stops whole', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'dwcp-agent-'));
   try {
@@ -31,6 +36,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       metrics: { listen: LOOPBACK },
       link: {
         mode: 'datacenter',
+        modeRules: MODE_RULES,
         streams: 'auto',
         chunkBytes: 65_536,
         windowBytes: 2 ** 21,
@@ -65,6 +71,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
         listen: LOOPBACK,
         bulkPort: 7001,
         linkMode: 'datacenter',
+        linkModeRules: MODE_RULES,
         streams: 'auto',
         chunkBytes: 65_536,
       },

@@ -12,6 +12,11 @@ dataDir: ./data
 identity: { certFile: a.pem, keyFile: a.key, caFile: ca.pem }
 `;
 
+const MODE_RULES = {
+  ...{ nearMs: 10, farMs: 50, wideBytesPerSec: 125e6, hysteresis: 0.2, confidence: 0.7 },
+  ...{ samples: 10, minStayMs: 60_000, coolDownMs: 30_000, maxPerMinute: 2 },
+};
+
 function refusal(text: string, environment: NodeJS.ProcessEnv = {}): DwcpError {
   try {
     parseAgentConfig(text, environment, 'agent.yaml');
@@ -29,7 +34,13 @@ test('a minimal file gets documented defaults', () => {
   assert.deepEqual(config.admin, { listen: { host: '127.0.0.1', port: 7002 }, operators: [] });
   assert.equal(config.bulkPort, 0);
   assert.deepEqual(config.link, {
-    ...{ mode: 'datacenter', streams: 'auto', chunkBytes: 'auto', windowBytes: 2 ** 25 },
+    ...{
+      mode: 'auto',
+      modeRules: MODE_RULES,
+      streams: 'auto',
+      chunkBytes: 'auto',
+      windowBytes: 2 ** 25,
+    },
     ...{ congestionControl: 'auto', maxBandwidth: 0 },
   });
   assert.deepEqual(config.migrations, {
@@ -71,7 +82,7 @@ test('an unknown key is refused with its path and the keys allowed there', () =>
   assert.match(nested.message, /unknown key link\.strems/);
   assert.match(
     nested.hint ?? '',
-    /Allowed at link: mode, streams, chunkBytes, windowBytes, congestionControl, maxBandwidth/,
+    /Allowed at link: mode, modeRules, streams, chunkBytes, windowBytes, congestionControl, maxBandwidth/,
   );
   const inList = refusal(`${MINIMAL}\npeers: [{ id: b, address: "h:1", port: 2 }]\n`);
   assert.match(inList.message, /unknown key peers\.0\.port/);

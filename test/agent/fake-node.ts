@@ -6,6 +6,7 @@ import type {
   GroupView,
   GuestHandle,
   GuestStatus,
+  LinkModeChange,
   MigrateOptions,
   MigrationProgress,
   MigrationReceipt,
@@ -58,6 +59,12 @@ export const STATUS: MigrationStatus = {
   receipt: null,
 };
 
+export const MODE_CHANGE: LinkModeChange = {
+  ...{ number: 1, from: 'internet', to: 'datacenter', forced: true, reason: 'forced' },
+  ...{ outcome: 'agreed', problem: null, detectedMs: null, appliedMs: 1.5 },
+  ...{ effectiveMs: 2.5, stallMs: 3.5 },
+};
+
 export class FakeNode implements DwcpNode {
   readonly id = 'a';
   readonly address = { controlPort: 7000, bulkPort: 7001 };
@@ -87,6 +94,8 @@ export class FakeNode implements DwcpNode {
       connected: true,
       streams: 6,
       mode: 'datacenter',
+      modePolicy: 'datacenter',
+      modeChange: MODE_CHANGE,
       wireBytesSent: 111,
       wireBytesReceived: 222,
       chunksReinjected: 3,
@@ -145,6 +154,10 @@ export class FakeNode implements DwcpNode {
   claim(guestName: string, operator: string): Promise<ClaimReceipt> {
     this.calls.push(['claim', guestName, operator]);
     return Promise.resolve({ guest: guestName, epoch: 2, resumed: true });
+  }
+  setLinkMode(peer: string, policy: string): Promise<void> {
+    this.calls.push(['setLinkMode', peer, policy]);
+    return Promise.resolve();
   }
   setMaxBandwidth(peer: string, bytesPerSec: number): void {
     this.calls.push(['setMaxBandwidth', peer, bytesPerSec]);

@@ -17,6 +17,10 @@ const MEMORY_BYTES = 64 * 2 ** 20;
 const DIRTY_BYTES_PER_SEC = 4 * 2 ** 20;
 /** The first round then takes about two seconds. */
 const LINK_BYTES_PER_SEC = 32 * 2 ** 20;
+const MODE_RULES = {
+  ...{ nearMs: 10, farMs: 50, wideBytesPerSec: 125e6, hysteresis: 0.2, confidence: 0.7 },
+  ...{ samples: 10, minStayMs: 60_000, coolDownMs: 30_000, maxPerMinute: 2 },
+};
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
 const WITHIN_MS = 20_000;
 
@@ -45,7 +49,13 @@ before(async () => {
       metrics: { listen: LOOPBACK },
       bulkPort: 0,
       link: {
-        ...{ mode: 'datacenter', streams: 2, chunkBytes: 2 ** 20, windowBytes: 2 ** 25 },
+        ...{
+          mode: 'datacenter',
+          modeRules: MODE_RULES,
+          streams: 2,
+          chunkBytes: 2 ** 20,
+          windowBytes: 2 ** 25,
+        },
         ...{ congestionControl: 'auto', maxBandwidth: 0 },
       },
       migrations: { concurrent: 4, resumeGraceMs: 0, maxCpuPercent: 0, maxBandwidth: 0 },

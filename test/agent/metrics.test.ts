@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startMetricsServer } from '../../src/agent/metrics-server.ts';
 import { DwcpError } from '../../src/util/errors.ts';
-import { FakeNode, RECEIPT, STATUS } from './fake-node.ts';
+import { FakeNode, MODE_CHANGE, RECEIPT, STATUS } from './fake-node.ts';
 import { scrape } from './scrape.ts';
 
 /** Every series that this agent may export, with the value its producer was given below. */
@@ -25,6 +25,8 @@ const EXPECTED: readonly (readonly [string, number])[] = [
   ['dwcp_link_max_bandwidth_bytes_per_second{peer="b"}', 5e6],
   ['dwcp_link_problem{peer="b",code="ERR_DWCP_PEER_UNREACHABLE"}', 1],
   ['dwcp_link_mode{peer="b",mode="datacenter"}', 1],
+  ['dwcp_link_mode_pinned{peer="b"}', 1],
+  ['dwcp_link_mode_changes_total{peer="b",to="datacenter",outcome="agreed"}', 1],
   ['dwcp_group_has_leader', 1],
   ['dwcp_group_is_leader', 0],
   ['dwcp_group_term', 4],
@@ -53,6 +55,14 @@ test('every exported series has a producer, and no other series is exported', as
     // The same end told twice is one migration.
     node.events$.next({ type: 'migration', status: completed });
     node.events$.next({ type: 'peerUp', peer: 'b', detail: '' });
+    // In force, then agreed, then told again with when it took effect.
+    for (const change of [
+      { ...MODE_CHANGE, outcome: 'inForce' },
+      MODE_CHANGE,
+      MODE_CHANGE,
+    ] as const) {
+      node.events$.next({ type: 'linkMode', peer: 'b', change });
+    }
     for (const message of ['one', 'two']) {
       node.events$.next({ type: 'fault', error: new DwcpError('ERR_DWCP_CORRUPT', message) });
     }

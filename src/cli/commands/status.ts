@@ -17,7 +17,7 @@ export function addStatusCommand(program: Command): void {
       peer.id,
       peer.connected ? 'connected' : 'down',
       String(peer.streams),
-      peer.mode,
+      peer.modePolicy === 'auto' ? peer.mode : `${peer.mode} (pinned)`,
       peer.congestionControl ?? '-',
       peer.maxBandwidth === 0 ? '-' : formatRate(peer.maxBandwidth),
       formatBytes(peer.wireBytesSent),

@@ -27,6 +27,8 @@ export interface LinkSettings {
   readonly congestionControl: CongestionControl;
   readonly chunk: ChunkBounds;
   readonly codec: CodecPolicy;
+  /** Bytes that the peer's host left unacknowledged for so long end their stream. */
+  readonly unreadTimeoutMs: number;
   /** A link whose peer says nothing for so long is lost. */
   readonly silenceMs: number;
 }
@@ -44,6 +46,7 @@ const SETTINGS: Readonly<Record<LinkMode, LinkSettings>> = {
     chunk: { startBytes: MIB, minBytes: 256 * KIB, maxBytes: MIB },
     // The wire is faster than a codec: pages go as they are.
     codec: { kind: 'raw' },
+    unreadTimeoutMs: 15_000,
     silenceMs: 5_000,
   },
   hybrid: {
@@ -52,6 +55,7 @@ const SETTINGS: Readonly<Record<LinkMode, LinkSettings>> = {
     congestionControl: 'bbr',
     chunk: { startBytes: 512 * KIB, minBytes: 64 * KIB, maxBytes: MIB },
     codec: { kind: 'adaptive' },
+    unreadTimeoutMs: 20_000,
     silenceMs: 10_000,
   },
   internet: {
@@ -63,6 +67,7 @@ const SETTINGS: Readonly<Record<LinkMode, LinkSettings>> = {
     chunk: { startBytes: 256 * KIB, minBytes: 16 * KIB, maxBytes: 512 * KIB },
     codec: { kind: 'adaptive' },
     // A route may change and heal in that time, and the streams carry on where they were.
+    unreadTimeoutMs: 30_000,
     silenceMs: 15_000,
   },
 };
