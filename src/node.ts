@@ -1,6 +1,7 @@
 /** The public face of one running node; `startNode` in `src/index.ts` makes it. */
 import type { Logger } from 'pino';
 import type { Observable } from 'rxjs';
+import type { Cipher } from './ports/encryption.ts';
 import type {
   GuestHandle,
   GuestKind,
@@ -13,6 +14,7 @@ import type { GroupView } from './ports/ownership.ts';
 import type { CongestionControl, HostPort, PageClasses } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
+export type { Cipher } from './ports/encryption.ts';
 export type { GuestHandle, QemuBinary } from './ports/hypervisor.ts';
 export type { LinkMode } from './ports/link-mode.ts';
 export type { GroupView } from './ports/ownership.ts';
@@ -52,6 +54,13 @@ export interface StartNodeOptions {
    * minutes. 0 gives up at once. Once the guest is stopped, the downtime it may have is the limit.
    */
   readonly resumeGraceMs?: number;
+  /**
+   * `off` declares the networks to all peers trusted that do not say otherwise: memory then travels as it
+   * is, under a checksum. Default `on`. What either side of a link wants is done.
+   */
+  readonly encryption?: 'on' | 'off';
+  /** Default `aes-128-gcm`; the longer of both sides' keys is taken. */
+  readonly cipher?: Cipher;
   /** Bytes per second per link, for all migrations on it; default 0, unlimited. */
   readonly maxBandwidth?: number;
   /** Bytes per second of a migration that names no limit of its own; default 0, unlimited. */
@@ -105,6 +114,8 @@ export const NODE_DEFAULTS: {
 
 export interface PeerAddress extends HostPort {
   readonly id: string;
+  /** True: whoever sees the wire to this peer may see the guests. Absent: what `encryption` says. */
+  readonly trustedNetwork?: boolean | undefined;
 }
 
 export interface IdentityFiles {
@@ -234,6 +245,8 @@ export interface PeerStatus {
   readonly modePolicy: LinkMode | 'auto';
   /** The last change of the mode; null while there was none. */
   readonly modeChange: LinkModeChange | null;
+  /** What memory to and from it travels under; null while there is no link. */
+  readonly encryption: Cipher | 'off' | null;
   /** Read back from the kernel; null without a stream. */
   readonly congestionControl: string | null;
   /** What the link lets through right now, in bytes per second; 0 is unlimited. */
@@ -246,6 +259,9 @@ export interface PeerStatus {
   readonly chunksReinjected: number;
   /** Chunks that arrived damaged; each was sent again. */
   readonly chunksCorrupt: number;
+  /** Frames that it did not seal so, or that were here before: somebody is on the wire. */
+  readonly framesForged: number;
+  readonly framesReplayed: number;
 }
 
 export interface MigrationStatus extends MigrationProgress {

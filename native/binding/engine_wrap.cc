@@ -315,6 +315,7 @@ Napi::Value EngineWrap::LinkCounters(const Napi::CallbackInfo& info) {
   Set(out, "chunksLanded", counters.chunks_landed);
   Set(out, "chunksDuplicate", counters.chunks_duplicate);
   Set(out, "chunksCorrupt", counters.chunks_corrupt);
+  Set(out, "keyBits", link->keys() == nullptr ? 0 : link->keys()->key_bytes * 8);
   Set(out, "framesForged", counters.frames_forged);
   Set(out, "framesReplayed", counters.frames_replayed);
   Set(out, "chunksResealed", counters.chunks_resealed);

@@ -8,8 +8,11 @@ namespace dwcp {
 struct LinkKeys {
   LinkKeys(const uint8_t* send_secret, const uint8_t* receive_secret, size_t key_bytes,
            SealLimits limits = {})
-      : sealer(send_secret, key_bytes, limits), opener(receive_secret, key_bytes) {}
+      : key_bytes(key_bytes),
+        sealer(send_secret, key_bytes, limits),
+        opener(receive_secret, key_bytes) {}
 
+  const size_t key_bytes;
   Sealer sealer;
   Opener opener;
 };

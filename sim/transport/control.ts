@@ -103,7 +103,7 @@ class SimChannel implements ControlChannel {
   constructor(end: TcpEnd, peer: string, secret: Uint8Array) {
     this.#end = end;
     this.peer = peer;
-    this.secret = secret;
+    this.secret = secret.slice();
   }
 
   subscribe(listener: (event: ControlEvent) => void): void {

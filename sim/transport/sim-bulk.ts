@@ -307,7 +307,7 @@ class SimBulkLink implements BulkLink {
       wireBytesSent: wire.reduce((sum, info) => sum + (info?.bytesSent ?? 0), 0),
       wireBytesReceived: wire.reduce((sum, info) => sum + (info?.bytesReceived ?? 0), 0),
       ...{ chunksSent: 0, chunksReinjected: 0, chunksLanded: 0, chunksDuplicate: 0 },
-      ...{ chunksCorrupt: 0, framesForged: 0, framesReplayed: 0, chunksResealed: 0 },
+      ...{ chunksCorrupt: 0, keyBits: 0, framesForged: 0, framesReplayed: 0, chunksResealed: 0 },
       stagingBytes: 0,
     };
   }

@@ -104,7 +104,7 @@ class SimEnd implements ControlChannel {
     this.#self = self;
     this.#other = other;
     this.peer = peer;
-    this.secret = secret;
+    this.secret = secret.slice();
   }
 
   subscribe(listener: (event: ControlEvent) => void): void {

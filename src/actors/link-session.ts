@@ -75,5 +75,7 @@ export class LinkSession {
   close(context: LinkContext | null): void {
     if (context !== null) this.established?.streams.stop(context);
     this.channel.close();
+    // No stream joins a session that is over, and no key is derived from it any more.
+    this.channel.secret.fill(0);
   }
 }

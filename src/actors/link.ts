@@ -9,9 +9,12 @@
  * the same process of the peer. To give them up earlier is for those who opened them.
  */
 import type { dwcp } from '#wire';
-import type { BulkLink, ControlChannel, ControlEvent } from '../ports/transport.ts';
+import { DEFAULT_CIPHER } from '../ports/encryption.ts';
+import type { BulkKeys, BulkLink, ControlChannel, ControlEvent } from '../ports/transport.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
 import { equalBytes, LinkHandshake } from '../protocols/link/handshake.ts';
+import { KEY_RANDOM_BYTES, wipe } from '../protocols/link/link-keys.ts';
+import { requiredBy, SEALING_FEATURES } from '../protocols/link/sealing.ts';
 import { hmacSha256 } from '../system/hmac.ts';
 import { DwcpError } from '../util/errors.ts';
 import { LinkDialler } from './link-dialler.ts';
@@ -19,6 +22,7 @@ import { deaf, lost, unreachedBulk, unreachedByPeer } from './link-errors.ts';
 import type { LinkContext, LinkMessage, StreamJoin } from './link-messages.ts';
 import { LinkModes, MODES_FEATURE } from './link-modes.ts';
 import { LinkReports } from './link-reports.ts';
+import { sessionKeys } from './link-seal.ts';
 import { LinkSession } from './link-session.ts';
 import { LinkStreams } from './link-streams.ts';
 import type { LinkCommand } from './messages.ts';
@@ -176,15 +180,16 @@ class Link {
   }
 
   #open(channel: ControlChannel, context: LinkContext): void {
-    const { links, incarnation, bulkPort } = this.#options;
+    const { links, peer, incarnation, bulkPort } = this.#options;
     this.#sessions += 1;
     const handshake = new LinkHandshake({
       ...{ nodeId: links.nodeId, peer: this.#peer, incarnation },
       ...{
-        features: [MODES_FEATURE],
-        requiredFeatures: [],
+        features: [MODES_FEATURE, ...SEALING_FEATURES],
         lastPeerIncarnation: this.#lastPeerIncarnation,
       },
+      requiredFeatures: requiredBy(peer.sealing ?? DEFAULT_CIPHER),
+      keyRandom: links.random.bytes(KEY_RANDOM_BYTES),
       bulkListen: { host: links.bulkListen.host, port: bulkPort },
     });
     const session = new LinkSession(this.#sessions, { channel, handshake }, context.nowUs());
@@ -215,7 +220,7 @@ class Link {
 
   #establish(session: LinkSession, agreement: LinkAgreement, context: LinkContext): void {
     const { links, peer } = this.#options;
-    const bulk = this.#bulkWith(agreement.peerIncarnation);
+    const bulk = this.#bulkWith(session, agreement);
     const key = { hmac: hmacSha256, secret: session.channel.secret };
     const { number } = session;
     const shared = { links, peer, session: number, settings: this.#modes.settings };
@@ -233,13 +238,25 @@ class Link {
   }
 
   /** The one of the sessions before, while the peer's process is the same: its transfers go on. */
-  #bulkWith(peerIncarnation: Uint8Array): BulkLink {
+  #bulkWith({ channel }: LinkSession, agreement: LinkAgreement): BulkLink {
+    const { nodeId } = this.#options.links;
+    const keys = sessionKeys({ nodeId, peer: this.#peer, secret: channel.secret }, agreement);
+    const bulk = this.#keptWith(keys, agreement) ?? this.#openBulk(keys, agreement);
+    if (keys !== null) wipe(keys);
+    return bulk;
+  }
+
+  #keptWith(keys: BulkKeys | null, { peerIncarnation }: LinkAgreement): BulkLink | null {
     const kept = this.#kept;
-    if (kept !== null && equalBytes(kept.peerIncarnation, peerIncarnation)) return kept.bulk;
-    kept?.bulk.close();
+    if (kept === null || !equalBytes(kept.peerIncarnation, peerIncarnation)) return null;
+    return kept.bulk.setKeys(keys) ? kept.bulk : null;
+  }
+
+  #openBulk(keys: BulkKeys | null, { peerIncarnation }: LinkAgreement): BulkLink {
+    this.#kept?.bulk.close();
     const { windowBytes, bulk: transport } = this.#options.links;
     const { startBytes: chunkBytes } = this.#modes.settings.chunk;
-    const bulk = transport.openLink({ peer: this.#peer, windowBytes, chunkBytes });
+    const bulk = transport.openLink({ peer: this.#peer, windowBytes, chunkBytes, keys });
     bulk.setMaxBandwidth(this.#maxBandwidth);
     this.#modes.prepare(bulk);
     this.#kept = { bulk, peerIncarnation };

@@ -27,9 +27,11 @@ import type { Random } from '../ports/random.ts';
 import type { Storage } from '../ports/storage.ts';
 import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
 import type { ModePolicy } from '../protocols/link/mode-governor.ts';
+import { sealingName } from '../protocols/link/sealing.ts';
 import { processCpuUs } from '../system/cpu.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
 import { complete, promised } from '../util/promised.ts';
+import { sealingWish } from './link-seal.ts';
 import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
 import type { NodeMessage } from './node.ts';
@@ -75,6 +77,7 @@ export async function startNodeFrom(
     ...(onFatal === undefined ? {} : { onFatal }),
     onCrash: ({ path, error }) => logger?.error({ path, err: error }, 'an actor crashed'),
   });
+  warnOfTrust(options);
   const raftLog = parts.makeRaftLog(options.dataDir);
   const halt = new Halt();
   const close = async (): Promise<void> => {
@@ -104,6 +107,15 @@ export async function startNodeFrom(
     await close();
     throw error;
   }
+}
+
+/** What is not protected is said once, where an operator reads it. */
+function warnOfTrust(options: StartNodeOptions): void {
+  const trusted = options.peers.filter((peer) => sealingWish(options, peer) === 'off');
+  if (trusted.length === 0) return;
+  const declared = 'the network to these peers was declared trusted: guests travel unencrypted';
+  const peers = trusted.map(({ id }) => id);
+  options.logger?.warn({ peers }, `${declared} where the peer declares the same`);
 }
 
 /** A node may have to stop before there is anything to be stopped. */
@@ -288,12 +300,15 @@ function peerStatus(view: NodeView, id: string, asked: ModePolicy): PeerStatus {
     mode: modes?.mode ?? (asked === 'auto' ? 'datacenter' : asked),
     modePolicy: modes?.policy ?? asked,
     modeChange: modes?.change ?? null,
+    encryption: counters === undefined ? null : sealingName(counters.keyBits),
     congestionControl: inUse.size === 0 ? null : [...inUse].join(', '),
     maxBandwidth: view.bandwidth.get(id) ?? 0,
     wireBytesSent: counters?.wireBytesSent ?? 0,
     wireBytesReceived: counters?.wireBytesReceived ?? 0,
     chunksReinjected: counters?.chunksReinjected ?? 0,
     chunksCorrupt: counters?.chunksCorrupt ?? 0,
+    framesForged: counters?.framesForged ?? 0,
+    framesReplayed: counters?.framesReplayed ?? 0,
     problem: faultOf(problem ?? null),
   };
 }

@@ -7,6 +7,7 @@ import type {
 } from '../ports/transport.ts';
 import type { ModeLimits, ModePolicy } from '../protocols/link/mode-governor.ts';
 import type { ModeThresholds } from '../protocols/link/mode-judge.ts';
+import type { SealingWish } from '../protocols/link/sealing.ts';
 import type { Outcome } from '../util/errors.ts';
 import type { LinkReport } from './messages.ts';
 import type { ActorRef } from './system.ts';
@@ -46,6 +47,8 @@ export interface PeerOptions {
   readonly id: string;
   /** Of the peer's control listener. */
   readonly address: HostPort;
+  /** What this side wants of the frames to and from this peer; default `aes-128-gcm`. */
+  readonly sealing?: SealingWish;
 }
 
 export interface ListeningPorts {

@@ -14,6 +14,7 @@ import { founder } from '../protocols/raft/fresh.ts';
 import type { Restored } from '../protocols/raft/types.ts';
 import { type Completion, type DwcpError, succeeded } from '../util/errors.ts';
 import { votersOf } from './group-voters.ts';
+import { sealingWish } from './link-seal.ts';
 import { LinkSwitch, PeerLinks } from './link-switch.ts';
 import type { LinkReport } from './messages.ts';
 import { type NodeMessage, nodeActor } from './node.ts';
@@ -187,7 +188,10 @@ function linksOptions(
   const { id, listen, peers, log } = options;
   return {
     ...{ nodeId: id, control, bulk, random, log },
-    peers: peers.map((peer) => ({ id: peer.id, address: { host: peer.host, port: peer.port } })),
+    peers: peers.map((peer) => ({
+      ...{ id: peer.id, address: { host: peer.host, port: peer.port } },
+      sealing: sealingWish(options, peer),
+    })),
     controlListen: listen,
     bulkListen: { host: listen.host, port: options.bulkPort ?? 0 },
     streams: options.streams ?? NODE_DEFAULTS.streams,

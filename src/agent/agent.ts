@@ -62,7 +62,11 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
   return {
     id: config.id,
     listen: config.listen,
-    peers: config.peers.map((peer) => ({ id: peer.id, ...peer.address })),
+    peers: config.peers.map(({ id, address, trustedNetwork }) => {
+      return { id, ...address, ...(trustedNetwork === undefined ? {} : { trustedNetwork }) };
+    }),
+    encryption: config.link.encryption,
+    cipher: config.link.cipher,
     group: config.group,
     dataDir: config.dataDir,
     identity: config.identity,

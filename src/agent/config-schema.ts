@@ -1,6 +1,7 @@
 /** What an agent's configuration may say; every refusal carries the sentence of what is allowed. */
 import { z } from 'zod';
 import { type LinkModeRules, NODE_DEFAULTS } from '../node.ts';
+import { CIPHERS, type Cipher, DEFAULT_CIPHER } from '../ports/encryption.ts';
 import type { QemuBinary } from '../ports/hypervisor.ts';
 import { LINK_MODES, type LinkMode } from '../ports/link-mode.ts';
 import type { CongestionControl, HostPort } from '../ports/transport.ts';
@@ -11,7 +12,7 @@ export interface AgentConfig {
   readonly id: string;
   readonly listen: HostPort;
   readonly bulkPort: number;
-  readonly peers: readonly { readonly id: string; readonly address: HostPort }[];
+  readonly peers: readonly PeerConfig[];
   /** None means this host and all its peers. */
   readonly group: { readonly voters: readonly string[] };
   readonly dataDir: string;
@@ -24,10 +25,20 @@ export interface AgentConfig {
   readonly log: { readonly level: LogLevel };
 }
 
+export interface PeerConfig {
+  readonly id: string;
+  readonly address: HostPort;
+  /** Of the network between here and there; absent: what `link.encryption` says. */
+  readonly trustedNetwork?: boolean | undefined;
+}
+
 export interface LinkConfig {
   /** Of every link that nobody forced. */
   readonly mode: LinkMode | 'auto';
   readonly modeRules: LinkModeRules;
+  /** Of memory under way, to peers of whose network nothing is said. `off` trusts all of it. */
+  readonly encryption: 'on' | 'off';
+  readonly cipher: Cipher;
   readonly streams: number | 'auto';
   readonly chunkBytes: number | 'auto';
   readonly windowBytes: number;
@@ -116,7 +127,9 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
   listen: hostPort,
   bulkPort: z.number().int().min(0).max(65535).default(0),
   peers: z
-    .array(z.strictObject({ id: nodeId, address: hostPort }))
+    .array(
+      z.strictObject({ id: nodeId, address: hostPort, trustedNetwork: z.boolean().optional() }),
+    )
     .max(1000)
     .default([]),
   group: z.strictObject({ voters: z.array(nodeId).max(255).default([]) }).prefault({}),
@@ -139,6 +152,8 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
       streams: streams.default(NODE_DEFAULTS.streams),
       chunkBytes: chunkBytes.default(NODE_DEFAULTS.chunkBytes),
       windowBytes: windowBytes.default(NODE_DEFAULTS.windowBytes),
+      encryption: z.enum(['on', 'off']).default('on'),
+      cipher: z.enum(CIPHERS).default(DEFAULT_CIPHER),
       congestionControl: z.enum(['auto', 'cubic', 'reno', 'bbr']).default('auto'),
       maxBandwidth: rate.default(0),
     })

@@ -78,6 +78,27 @@ function addPeerSeries(registry: Registry, node: DwcpNode): void {
   perPeer('dwcp_link_reinjected_chunks', 'Chunks sent again.', (peer) => peer.chunksReinjected);
   perPeer('dwcp_link_corrupt_chunks', 'Chunks that arrived damaged.', (peer) => peer.chunksCorrupt);
   perPeer(
+    'dwcp_link_forged_frames',
+    'Frames that the peer never sealed so.',
+    (peer) => peer.framesForged,
+  );
+  perPeer(
+    'dwcp_link_replayed_frames',
+    'Frames sent a second time by somebody.',
+    (peer) => peer.framesReplayed,
+  );
+  gauge(
+    registry,
+    'dwcp_link_encryption',
+    '1 for what memory on the link travels under; off is the operator declaring its network trusted.',
+    ['peer', 'cipher'],
+    (series) => {
+      for (const { id, encryption } of node.peers()) {
+        if (encryption !== null) series.set({ peer: id, cipher: encryption }, 1);
+      }
+    },
+  );
+  perPeer(
     'dwcp_link_max_bandwidth_bytes_per_second',
     'What the link lets through; 0 is unlimited.',
     (peer) => peer.maxBandwidth,

@@ -39,7 +39,7 @@ export interface ControlListener {
 export interface ControlChannel {
   /** Node id from the peer's verified certificate. */
   readonly peer: string;
-  /** 32 bytes from the TLS exporter, equal on both sides, new for every channel. */
+  /** 32 bytes from the TLS exporter, equal on both sides, new for every channel. Its owner wipes them in the end. */
   readonly secret: Uint8Array;
   /** Frames arrive whole, in order. Must be called once, before any frame can arrive. */
   subscribe(listener: (event: ControlEvent) => void): void;
@@ -244,6 +244,8 @@ export interface BulkLinkCounters {
   readonly chunksLanded: number;
   readonly chunksDuplicate: number;
   readonly chunksCorrupt: number;
+  /** Of the keys in use; 0: frames carry a checksum. */
+  readonly keyBits: 0 | 128 | 256;
   /** Frames that the peer did not seal so; each ended its stream. */
   readonly framesForged: number;
   /** Frames that were here before and are no re-injection; each ended its stream. */

@@ -489,6 +489,7 @@ const NO_COUNTERS: BulkLinkCounters = {
   chunksLanded: 0,
   chunksDuplicate: 0,
   chunksCorrupt: 0,
+  keyBits: 0,
   framesForged: 0,
   framesReplayed: 0,
   chunksResealed: 0,

@@ -9,7 +9,7 @@ import { createNactHost } from '../../src/actors/nact-host.ts';
 import { type LinksOptions, type ModeRules, spawnLinks } from '../../src/actors/spawn-links.ts';
 import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
 import { spawnTelemetry, type TelemetrySample } from '../../src/actors/telemetry.ts';
-import type { BulkLink } from '../../src/ports/transport.ts';
+import type { BulkKeys, BulkLink, BulkTransport } from '../../src/ports/transport.ts';
 import { systemRandom } from '../../src/system/random.ts';
 import { ManualClock } from '../conformance/manual-clock.ts';
 
@@ -30,6 +30,29 @@ export interface TestNode {
   readonly samples: TelemetrySample[];
   /** How often its links dialled a control channel. */
   dials: number;
+  /** What its links were told to send and receive under, session by session; null: under no key. */
+  readonly keys: (readonly [string, string] | null)[];
+}
+
+function notingKeys(bulk: BulkTransport, { keys: noted }: TestNode): BulkTransport {
+  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+  // At once: they are wiped when they were taken.
+  const note = (keys: BulkKeys | null): void => {
+    noted.push(keys && [hex(keys.sendSecret), hex(keys.receiveSecret)]);
+  };
+  return {
+    ...bulk,
+    openLink: (options) => {
+      note(options.keys ?? null);
+      const link = bulk.openLink(options);
+      const setKeys = link.setKeys.bind(link);
+      link.setKeys = (keys) => {
+        note(keys);
+        return setKeys(keys);
+      };
+      return link;
+    },
+  };
 }
 
 export class World {
@@ -63,7 +86,7 @@ export class World {
       incarnation: listening.incarnation,
       tell: (message) => (isDeaf() ? 'full' : listening.tell(message)),
     };
-    const node: TestNode = { host, reports, samples, dials: 0 };
+    const node: TestNode = { host, reports, samples, dials: 0, keys: [] };
     const control = simControlTransport(this.network, nodeId);
     const telemetry = spawnTelemetry(host);
     telemetry.samples$.subscribe((sample) => samples.push(sample));
@@ -77,7 +100,7 @@ export class World {
           control.dial(...call);
         },
       },
-      bulk: simBulkTransport(this.network, nodeId),
+      bulk: notingKeys(simBulkTransport(this.network, nodeId), node),
       controlListen: { host: nodeId, port: 1 },
       bulkListen: { host: nodeId, port: 0 },
       ...{

@@ -201,3 +201,23 @@ test('a node stopped at any instant leaves no connection and no timer behind', a
     assert.equal(world.clock.armed, 0, `instant ${instant}`);
   }
 });
+
+onWorld(
+  'every session has keys of its own: the same on both sides, each way another, none ever again',
+  async (world) => {
+    const [a, b] = [world.start('a', ['b']), world.start('b', ['a'])];
+    await world.until(() => streamsOf(a) === 3 && streamsOf(b) === 3);
+    world.network.cut('a', 'b');
+    await world.run(6.5 * SECOND_US);
+    world.network.repair('a', 'b');
+    await world.until(() => streamsOf(a) === 3 && streamsOf(b) === 3);
+    await world.crash('b');
+    const again = world.start('b', ['a']);
+    await world.until(() => streamsOf(a) === 3 && streamsOf(again) === 3);
+    const turned = [...b.keys, ...again.keys].map((keys) => keys && [keys[1], keys[0]]);
+    assert.deepEqual(a.keys, turned);
+    assert.equal(a.keys.length, 3);
+    assert.equal(new Set(a.keys.flat()).size, 6, 'a key was used twice');
+    assert.ok(a.keys.flat().every((key) => key !== null && !/^0+$/.test(key)));
+  },
+);

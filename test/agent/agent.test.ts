@@ -37,6 +37,8 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       link: {
         mode: 'datacenter',
         modeRules: MODE_RULES,
+        encryption: 'on',
+        cipher: 'aes-128-gcm',
         streams: 'auto',
         chunkBytes: 65_536,
         windowBytes: 2 ** 21,

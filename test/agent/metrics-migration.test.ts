@@ -52,6 +52,8 @@ before(async () => {
         ...{
           mode: 'datacenter',
           modeRules: MODE_RULES,
+          encryption: 'on',
+          cipher: 'aes-128-gcm',
           streams: 2,
           chunkBytes: 2 ** 20,
           windowBytes: 2 ** 25,

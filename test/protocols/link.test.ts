@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHmac, hkdfSync } from 'node:crypto';
 import { test } from 'node:test';
 import { dwcp } from '#wire';
 import {
@@ -7,6 +7,12 @@ import {
   type HandshakeOptions,
   LinkHandshake,
 } from '../../src/protocols/link/handshake.ts';
+import { type KeyInput, linkSecrets } from '../../src/protocols/link/link-keys.ts';
+import {
+  requiredBy,
+  SEALING_FEATURES,
+  type SealingWish,
+} from '../../src/protocols/link/sealing.ts';
 import {
   checkAccept,
   checkJoin,
@@ -23,6 +29,7 @@ const base: HandshakeOptions = {
   features: [],
   requiredFeatures: [],
   bulkListen: { host: '127.0.0.1', port: 7001 },
+  keyRandom: new Uint8Array(32).fill(3),
 };
 const hello: dwcp.ILinkHello = {
   ...{ versionMin: 1, versionMax: 1, node: 'b', incarnation: new Uint8Array(16).fill(2) },
@@ -54,7 +61,7 @@ test('two nodes of one version agree, and each learns where the other takes bulk
   const [effect] = b.step({ type: 'hello', hello: wire.linkHello ?? {} });
   assert.ok(effect?.type === 'established');
   assert.deepEqual(effect.agreement, {
-    ...{ version: 1, features: [], peerRestarted: false },
+    ...{ version: 1, features: [], peerRestarted: false, sealing: null },
     ...{ peerIncarnation: base.incarnation, peerBulk: base.bulkListen },
   });
 });
@@ -132,4 +139,82 @@ test('no join survives a flipped bit, another challenge, another peer or another
   const other = { ...key, secret: new Uint8Array(32) };
   assert.equal(checkJoin(other, 'b', challenge, join).ok, false);
   assert.equal(checkJoin(key, 'b', challenge, new Uint8Array(0)).ok, false);
+});
+
+test('what either side wants sealed is sealed, with the longer key; nothing is when neither wants it', () => {
+  const agreed = (ours: SealingWish, theirs: SealingWish): number | null => {
+    const effect = judge(
+      {
+        requiredFeatures: [...requiredBy(theirs)],
+        optionalFeatures: [...SEALING_FEATURES],
+        keyRandom: new Uint8Array(32).fill(4),
+      },
+      { features: SEALING_FEATURES, requiredFeatures: requiredBy(ours) },
+    );
+    assert.ok(effect.type === 'established');
+    return effect.agreement.sealing?.keyBits ?? null;
+  };
+  assert.equal(agreed('off', 'off'), null);
+  assert.equal(agreed('aes-128-gcm', 'off'), 128);
+  assert.equal(agreed('off', 'aes-128-gcm'), 128);
+  assert.equal(agreed('aes-256-gcm', 'off'), 256);
+  assert.equal(agreed('aes-128-gcm', 'aes-256-gcm'), 256);
+  assert.equal(agreed('aes-256-gcm', 'aes-128-gcm'), 256);
+});
+
+test('a peer that cannot seal is refused by that name, and so is one whose fresh bytes are missing', () => {
+  const wish = { features: SEALING_FEATURES, requiredFeatures: requiredBy('aes-256-gcm') };
+  assert.match(refusalOf(judge({}, wish)), /ERR_DWCP_FEATURE: b lacks the feature "sealed-bulk"/);
+  const half = { optionalFeatures: ['sealed-bulk'], keyRandom: new Uint8Array(32) };
+  assert.match(refusalOf(judge(half, wish)), /lacks the feature "sealed-bulk-256"/);
+  const offered = { optionalFeatures: [...SEALING_FEATURES] };
+  for (const length of [0, 16, 31, 33]) {
+    const keyRandom = new Uint8Array(length);
+    assert.match(
+      refusalOf(judge({ ...offered, keyRandom }, wish)),
+      /ERR_DWCP_PROTOCOL.*fresh bytes/,
+    );
+  }
+  // A build before sealing, asked by one that wants it: it refuses by that name on its side, too.
+  const old = judge({ requiredFeatures: ['sealed-bulk'] });
+  assert.match(refusalOf(old), /ERR_DWCP_FEATURE: b requires the feature "sealed-bulk"/);
+});
+
+const hmac = key.hmac;
+const [randomOfA, randomOfB] = [new Uint8Array(32).fill(8), new Uint8Array(32).fill(9)];
+const ofA = { keyBits: 128, ownRandom: randomOfA, peerRandom: randomOfB } as const;
+const ofB = { keyBits: 128, ownRandom: randomOfB, peerRandom: randomOfA } as const;
+
+function secretsOfA(over: Partial<KeyInput> = {}): string[] {
+  const made = linkSecrets({
+    hmac,
+    secret: key.secret,
+    sealing: ofA,
+    nodeId: 'a',
+    peer: 'b',
+    ...over,
+  });
+  return [made.sendSecret, made.receiveSecret].map((secret) => Buffer.from(secret).toString('hex'));
+}
+
+test("what one side sends with is what the other one receives with, and it is Node's own HKDF", () => {
+  const [send, receive] = secretsOfA();
+  assert.deepEqual(secretsOfA({ sealing: ofB, nodeId: 'b', peer: 'a' }), [receive, send]);
+  const salt = Buffer.concat([randomOfA, randomOfB]);
+  const info = 'dwcp bulk v1 aes-128-gcm a to b';
+  const wanted = hkdfSync('sha256', key.secret, salt, info, 32);
+  assert.equal(send, Buffer.from(wanted).toString('hex'));
+});
+
+test('another channel, other fresh bytes of either side, another peer or size means other secrets, and each way has its own', () => {
+  const one = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
+  const all = [
+    secretsOfA(),
+    secretsOfA({ secret: one(1) }),
+    secretsOfA({ sealing: { ...ofA, ownRandom: one(2) } }),
+    secretsOfA({ sealing: { ...ofA, peerRandom: one(2) } }),
+    secretsOfA({ sealing: { ...ofA, keyBits: 256 } }),
+    secretsOfA({ peer: 'c' }),
+  ].flat();
+  assert.equal(new Set(all).size, all.length);
 });

@@ -1,5 +1,6 @@
 /** Everything between one host and one peer, over any number of attached streams; see `native/engine/link.cc`. */
 import type {
+  BulkKeys,
   BulkLink,
   BulkLinkCounters,
   BulkLinkLanes,
@@ -68,6 +69,7 @@ export class SimBulkLink implements BulkLink {
   readonly #transferHost: TransferHost;
   #turn = 0;
   #isClosed = false;
+  #keyBits: BulkLinkCounters['keyBits'] = 0;
   #isPumping = false;
   #bytesPerSec = 0;
   #tokens = 0;
@@ -97,7 +99,8 @@ export class SimBulkLink implements BulkLink {
     this.#sockets = sockets;
     this.#rttUs = rttUs;
     this.peer = options.peer;
-    const { windowBytes, chunkBytes } = options;
+    const { windowBytes, chunkBytes, keys } = options;
+    this.#keyBits = keys?.keyBits ?? 0;
     this.#transferHost = {
       ...{ windowBytes, chunkBytes, observer, tuning: 0 },
       acked: (stream, tuning) => this.#acked(stream, tuning),
@@ -119,7 +122,8 @@ export class SimBulkLink implements BulkLink {
   /** Bytes travel as they are here, under any policy. */
   setCodecPolicy(): void {}
 
-  setKeys(): boolean {
+  setKeys(keys: BulkKeys | null): boolean {
+    this.#keyBits = keys?.keyBits ?? 0;
     for (const stream of [...this.#streams]) stream.close();
     return true;
   }
@@ -157,7 +161,7 @@ export class SimBulkLink implements BulkLink {
 
   counters(): BulkLinkCounters {
     const stagingBytes = this.#senders.reduce((sum, sender) => sum + sender.stagedBytes, 0);
-    return { ...this.#counts, streams: this.#streams.length, stagingBytes };
+    return { ...this.#counts, keyBits: this.#keyBits, streams: this.#streams.length, stagingBytes };
   }
 
   lanes(): BulkLinkLanes {

@@ -87,7 +87,9 @@ async function demoOver(
   try {
     const { guest, memoryBytes, dirtyBytesPerSec } = wanted;
     let guestOptions: object = { memoryBytes, dirtyBytesPerSec };
-    let settings: Readonly<Record<string, unknown>> = { link: { mode: wanted.mode } };
+    // A datacenter's network, here loopback, counts as trusted: its figures are those of the checksum.
+    const encryption = wanted.mode === 'datacenter' ? 'off' : 'on';
+    let settings: Readonly<Record<string, unknown>> = { link: { mode: wanted.mode, encryption } };
     if (guest === 'qemu') {
       const { qemu, args } = await linuxGuest(wanted);
       guestOptions = { args };

@@ -18,13 +18,24 @@ export function addStatusCommand(program: Command): void {
       peer.connected ? 'connected' : 'down',
       String(peer.streams),
       peer.modePolicy === 'auto' ? peer.mode : `${peer.mode} (pinned)`,
+      peer.encryption ?? '-',
       peer.congestionControl ?? '-',
       peer.maxBandwidth === 0 ? '-' : formatRate(peer.maxBandwidth),
       formatBytes(peer.wireBytesSent),
       formatBytes(peer.wireBytesReceived),
     ]);
     const header = [
-      ...['PEER', 'LINK', 'STREAMS', 'MODE', 'CONGESTION', 'LIMIT', 'SENT', 'RECEIVED'],
+      ...[
+        'PEER',
+        'LINK',
+        'STREAMS',
+        'MODE',
+        'ENCRYPTION',
+        'CONGESTION',
+        'LIMIT',
+        'SENT',
+        'RECEIVED',
+      ],
     ];
     const text = [
       `${status.node}: control port ${status.controlPort}, bulk port ${status.bulkPort}, up ${Math.round(status.uptimeMs / 1000)} s, ${status.guests.length} guests`,

@@ -1,6 +1,8 @@
 import type { dwcp } from '#wire';
 import type { HostPort } from '../../ports/transport.ts';
 import { DwcpError } from '../../util/errors.ts';
+import { KEY_RANDOM_BYTES, type Sealing } from './link-keys.ts';
+import { agreedKeyBits } from './sealing.ts';
 
 /** Versions spoken by this build. */
 const VERSION_MIN = 1;
@@ -18,6 +20,8 @@ export interface HandshakeOptions {
   readonly features: readonly string[];
   readonly requiredFeatures: readonly string[];
   readonly bulkListen: HostPort;
+  /** 32 fresh bytes, for this handshake alone. */
+  readonly keyRandom: Uint8Array;
 }
 
 export type HandshakeInput =
@@ -39,6 +43,8 @@ export interface LinkAgreement {
   readonly peerRestarted: boolean;
   /** Where the peer accepts bulk streams. */
   readonly peerBulk: HostPort;
+  /** Null when neither side wants its frames sealed. */
+  readonly sealing: Sealing | null;
 }
 
 /** One control channel's handshake: each side says hello first, and judges the other's alone. */
@@ -63,7 +69,8 @@ export class LinkHandshake {
   }
 
   #hello(): dwcp.ILinkHello {
-    const { nodeId, incarnation, features, requiredFeatures, bulkListen } = this.#options;
+    const { nodeId, incarnation, features, requiredFeatures, bulkListen, keyRandom } =
+      this.#options;
     return {
       versionMax: VERSION_MAX,
       versionMin: VERSION_MIN,
@@ -73,6 +80,7 @@ export class LinkHandshake {
       optionalFeatures: features.filter((feature) => !requiredFeatures.includes(feature)),
       bulkHost: bulkListen.host,
       bulkPort: bulkListen.port,
+      keyRandom,
     };
   }
 
@@ -99,13 +107,21 @@ export class LinkHandshake {
           peerIncarnation,
           peerRestarted: last !== null && !equalBytes(last, peerIncarnation),
           peerBulk: { host: hello.bulkHost ?? '', port: hello.bulkPort ?? 0 },
+          sealing: this.#sealing(hello),
         },
       },
     ];
   }
 
+  #sealing(hello: dwcp.ILinkHello): Sealing | null {
+    const { requiredFeatures, keyRandom } = this.#options;
+    const keyBits = agreedKeyBits(requiredFeatures, hello.requiredFeatures ?? []);
+    if (keyBits === null) return null;
+    return { keyBits, ownRandom: keyRandom, peerRandom: Uint8Array.from(hello.keyRandom ?? []) };
+  }
+
   #objection(hello: dwcp.ILinkHello): DwcpError | null {
-    const { peer, features } = this.#options;
+    const { peer, features, requiredFeatures } = this.#options;
     const [min, max] = [hello.versionMin ?? 0, hello.versionMax ?? 0];
     if (min > VERSION_MAX || max < VERSION_MIN) {
       return new DwcpError(
@@ -126,8 +142,23 @@ export class LinkHandshake {
         hint: 'Upgrade this node, or turn the feature off at the peer.',
       });
     }
+    const offered = [...(hello.requiredFeatures ?? []), ...(hello.optionalFeatures ?? [])];
+    const missing = requiredFeatures.find((feature) => !offered.includes(feature));
+    if (missing !== undefined) {
+      return new DwcpError('ERR_DWCP_FEATURE', `${peer} lacks the feature "${missing}"`, {
+        hint: 'Upgrade the peer, or turn the feature off here.',
+      });
+    }
     if ((hello.incarnation ?? []).length !== 16) {
       return new DwcpError('ERR_DWCP_PROTOCOL', `the hello of ${peer} has no 16-byte incarnation`);
+    }
+    const random = this.#sealing(hello)?.peerRandom;
+    if (random !== undefined && random.length !== KEY_RANDOM_BYTES) {
+      const wanted = `${KEY_RANDOM_BYTES} fresh bytes`;
+      return new DwcpError(
+        'ERR_DWCP_PROTOCOL',
+        `the hello of ${peer} has no ${wanted} for its keys`,
+      );
     }
     return null;
   }
