@@ -78,6 +78,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
         chunkBytes: 65_536,
       },
       ...{ windowBytes: 2 ** 21, congestionControl: 'reno', maxBandwidth: 5000 },
+      ...{ encryption: 'on', cipher: 'aes-128-gcm' },
       ...{ maxConcurrentMigrations: 3, resumeGraceMs: 9, maxCpuPercent: 50 },
       ...{ migrationBandwidth: 700, qemu: config.qemu, group: { voters: ['a'] } },
     });
