@@ -34,7 +34,9 @@ interface Hosts {
 }
 
 async function withHosts(work: (hosts: Hosts) => Promise<void>): Promise<void> {
-  const cluster = await startDemoCluster({ settings: { qemu, migrations: { resumeGraceMs: 2000 } } });
+  const cluster = await startDemoCluster({
+    settings: { qemu, migrations: { resumeGraceMs: 2000 } },
+  });
   const watch = new TickWatch([...cluster.dataDirs, operatorsDir(cluster)]);
   try {
     const [a, b] = [cluster.clients.get('a'), cluster.clients.get('b')];
