@@ -40,6 +40,7 @@
         'engine/page_transfer.cc',
         'engine/pollable.cc',
         'engine/stream.cc',
+        'engine/stream_inbound.cc',
         'engine/transfer.cc',
         # memory
         'binding/memory_binding.cc',

@@ -11,6 +11,7 @@ import type {
 } from './ports/hypervisor.ts';
 import type { LinkMode } from './ports/link-mode.ts';
 import type { GroupView } from './ports/ownership.ts';
+import type { TransferProfile } from './ports/transfer-profile.ts';
 import type { CongestionControl, HostPort, PageClasses } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
@@ -160,6 +161,8 @@ export interface MigrateOptions {
   readonly maxBandwidth?: number;
   /** Default `after` (memory) or `strict` (QEMU). */
   readonly verify?: 'after' | 'strict' | 'off';
+  /** How its pages travel; `v1` is the baseline that others are measured against. Default `v3`. */
+  readonly profile?: TransferProfile;
 }
 
 export interface MigrationSession {

@@ -353,8 +353,14 @@ Napi::Value EngineWrap::SendPages(const Napi::CallbackInfo& info) {
   Link* link = engine_->link(Int(info, 0));
   if (link == nullptr) return HandleOrErrno(info.Env(), -EBADF);
   const int handle = engine_->NextHandle();
-  const bool added = link->AddSender(std::make_unique<PageSender>(
-      link, handle, Name(info, 1), link->window_bytes(), std::move(region)));
+  auto sender = std::make_unique<PageSender>(link, handle, Name(info, 1), link->window_bytes(),
+                                             std::move(region));
+  const std::string profile = info[4].As<Napi::String>();
+  if (profile == "v1") {
+    sender->UsePolicy({CodecPolicy::Kind::kFixed, {Codec::kZstd, 3}, 0});
+    sender->UseOneStream();
+  }
+  const bool added = link->AddSender(std::move(sender));
   return HandleOrErrno(info.Env(), added ? handle : -ENOSPC);
 }
 

@@ -168,14 +168,18 @@ bool Link::MayPull() {
 }
 
 void Link::Kick() {
-  if (encodes()) engine_->KickEncoders();
+  engine_->KickEncoders();
   if (!MayPull()) return;
   for (Stream* stream : streams_) stream->Arm();
 }
 
 void Link::KickOne() {
-  if (encodes()) engine_->KickEncoders();
-  if (!MayPull()) return;
+  engine_->KickEncoders();
+  if (!MayPull() || streams_.empty()) return;
+  const bool has_bound_one = std::any_of(senders_.begin(), senders_.end(), [](const auto& sender) {
+    return sender->uses_one_stream();
+  });
+  if (has_bound_one) streams_.front()->Arm();
   for (size_t tried = 0; tried < streams_.size(); tried++) {
     Stream* stream = streams_[kick_turn_++ % streams_.size()];
     if (stream->armed()) continue;

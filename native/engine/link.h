@@ -84,6 +84,7 @@ class Link {
   bool Renew(Buffer* buffer);
   // How many chunks a sender may have built, or be building, ahead of the streams.
   size_t ahead_max() const { return streams_.size() + 2 * encoders_; }
+  uint32_t encoders() const { return encoders_; }
   // Whose chunk an encode worker builds next; null when there is nothing to build, or no room.
   Sender* NextToEncode();
   // The next chunk for this stream, re-injections first, transfers in turn; null when none may go.

@@ -64,7 +64,17 @@ void PageSender::FinishStaging(uint64_t last_seq) {
   } while (staging_batch_ < batches_.size() && batches_[staging_batch_].pages.Size() == 0);
 }
 
-bool PageSender::EncodesAhead() const { return link_->encodes(); }
+void PageSender::UsePolicy(const CodecPolicy& policy) {
+  own_chooser_ = std::make_unique<CodecChooser>(link_->encoders());
+  own_chooser_->SetPolicy(policy);
+  if (EncodesAhead()) link_->engine()->StartEncoders();
+}
+
+CodecChooser& PageSender::chooser() const {
+  return own_chooser_ != nullptr ? *own_chooser_ : link_->chooser();
+}
+
+bool PageSender::EncodesAhead() const { return chooser().policy().kind != CodecPolicy::Kind::kRaw; }
 
 PageSender::Batch* PageSender::NextBatch() {
   if (resend_ == nullptr && refused_count_ > 0) {
@@ -167,7 +177,7 @@ bool PageSender::MayEncode() {
 }
 
 void PageSender::EncodeAhead(PageEncoder* encoder) {
-  CodecChooser& chooser = link_->chooser();
+  CodecChooser& chooser = this->chooser();
   // It may be tuned while this chunk is built.
   const uint32_t chunk_bytes = link_->chunk_bytes();
   const uint64_t baseline_bytes = chooser.policy().baseline_bytes;
@@ -176,7 +186,7 @@ void PageSender::EncodeAhead(PageEncoder* encoder) {
     baselines_ = std::make_shared<Baselines>(region_->page_count(), baseline_bytes);
   }
   const std::shared_ptr<Baselines> baselines = baselines_;
-  const std::shared_ptr<ContentFilter> filter = link_->filter();
+  const std::shared_ptr<ContentFilter> filter = own_chooser_ == nullptr ? link_->filter() : nullptr;
   const CodecChoice choice = chooser.Next();
   // A link may get new keys meanwhile: the chunk is then sealed anew when a stream pulls it.
   const std::shared_ptr<LinkKeys> keys = link_->keys();

@@ -23,6 +23,7 @@ bool Sender::HasRoom() const { return core_.MayStage(kChunkFrameOverhead + link_
 
 Buffer* Sender::Pull(Stream* stream, bool* reinjected) {
   if (!MayPull()) return nullptr;
+  if (one_stream_ && stream != link_->streams().front()) return nullptr;
   if (const uint64_t seq = core_.PullReinjection(stream->id())) {
     *reinjected = true;
     staged_[seq % kOutstandingMax]->writers++;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/chooser.h"
 #include "codec/page_decoder.h"
 #include "codec/page_encoder.h"
 #include "crypto/link_keys.h"
@@ -73,6 +74,9 @@ class Sender {
   // The receiver lacks what these pages were named by; false when it cannot.
   virtual bool OnRefused(uint64_t, const uint32_t*, size_t) { return false; }
   virtual uint64_t refusals_heard() const { return 0; }
+  // Whatever the link does, chunks of this one travel over its oldest stream only.
+  void UseOneStream() { one_stream_ = true; }
+  bool uses_one_stream() const { return one_stream_; }
   uint32_t StreamDown(int stream) { return core_.StreamDown(stream); }
   virtual void Fail(const std::string& code, const std::string& message) = 0;
   virtual SendCounters counters() const = 0;
@@ -108,12 +112,15 @@ class Sender {
   uint64_t wire_bytes_ = 0;
   bool failed_ = false;
   bool retired_ = false;
+  bool one_stream_ = false;
 };
 
 class PageSender final : public Sender {
  public:
   PageSender(Link* link, int handle, TransferName name, uint64_t window_bytes,
              std::shared_ptr<Region> region);
+  // From the first chunk on: its own policy instead of the link's, and no known contents.
+  void UsePolicy(const CodecPolicy& policy);
   // False when too many batches wait.
   bool Send(const PageSet& pages);
   void Fail(const std::string& code, const std::string& message) override;
@@ -162,6 +169,8 @@ class PageSender final : public Sender {
   bool all_zero_ = false;  // so was the last chunk
   // Of encoded chunks: as many pages as filled the last one.
   uint32_t pages_per_chunk_ = 0;
+  CodecChooser& chooser() const;
+  std::unique_ptr<CodecChooser> own_chooser_;
   std::shared_ptr<Baselines> baselines_;
   uint64_t named_pages_ = 0;  // sent as a delta or by their hash, ever
   uint64_t named_acked_ = 0;

@@ -8,6 +8,7 @@ import type {
   RoundReport,
   TransferProgress,
 } from '../ports/hypervisor.ts';
+import type { TransferProfile } from '../ports/transfer-profile.ts';
 import { ReturnReader } from '../protocols/migration/return-log.ts';
 import {
   type SourceEffect,
@@ -42,6 +43,7 @@ export interface SourceSessionOptions extends SessionParts {
   readonly guest: Guest | null;
   readonly reference: Guest['reference'];
   readonly link: SessionLink | null;
+  readonly profile: TransferProfile;
   readonly isRestored: boolean;
   /** Bytes per second that the link lets through right now; 0 is unlimited. */
   readonly maxBandwidth: () => number;
@@ -256,7 +258,7 @@ export class SourceSession {
   }
 
   #open(endpoint: IncomingEndpoint, context: ActorContext<SourceMessage>): void {
-    const { guest, terms } = this.#options;
+    const { guest, terms, profile } = this.#options;
     const link = this.#shell.link;
     const opening = context.completion<OutgoingMigration>((outcome) => ({
       type: 'outgoing',
@@ -269,7 +271,9 @@ export class SourceSession {
       return context.effect(() => opening(failed(new DwcpError('ERR_DWCP_CLOSED', 'link lost'))));
     }
     const { transferId, epoch, migrationId, maxDowntimeMs } = terms;
-    const options = { transferId, epoch, migrationId, maxDowntimeMs, endpoint, link: link.bulk };
+    const options = {
+      ...{ transferId, epoch, migrationId, maxDowntimeMs, profile, endpoint, link: link.bulk },
+    };
     context.effect(() =>
       guest.openOutgoing({ ...options, onFailure: (error) => void onFailure(error) }, opening),
     );

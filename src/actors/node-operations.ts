@@ -60,7 +60,11 @@ export class Operations {
     };
     bandwidth.setMigration(terms.migrationId, to, options.maxBandwidth ?? migrationBandwidth);
     const { reference } = guest;
-    sessions.spawnSource({ terms, to, guest, reference, isRestored: false, done }, context);
+    const { profile = 'v3' } = options;
+    sessions.spawnSource(
+      { terms, to, guest, reference, profile, isRestored: false, done },
+      context,
+    );
   }
 
   cancel(migrationId: string, done: Completion<void>, context: NodeContext): void {

@@ -2,6 +2,7 @@
 import type { dwcp } from '#wire';
 import type { MigrationReceipt } from '../node.ts';
 import type { Guest, Hypervisor } from '../ports/hypervisor.ts';
+import type { TransferProfile } from '../ports/transfer-profile.ts';
 import type { DestinationBeginning } from '../protocols/migration/destination.ts';
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { type Completion, failed, type Outcome, succeeded } from '../util/errors.ts';
@@ -28,6 +29,7 @@ export interface SourceSpec {
   readonly to: string;
   readonly guest: Guest | null;
   readonly reference: Guest['reference'];
+  readonly profile: TransferProfile;
   readonly isRestored: boolean;
   readonly done: Completion<MigrationReceipt> | null;
 }

@@ -213,7 +213,7 @@ export class NodeState {
     const { migrationId, guestName, epoch, reference, to } = record;
     const terms = { ...UNKNOWN_TERMS, migrationId, guestName, epoch, guestKind: reference.kind };
     this.#sessions.spawnSource(
-      { terms, to, guest, reference, isRestored: true, done: null },
+      { terms, to, guest, reference, profile: 'v3', isRestored: true, done: null },
       context,
     );
   }

@@ -13,6 +13,7 @@ import type { NodeIdentity } from '../identity/authority.ts';
 import { nodeIdOf } from '../identity/node-id.ts';
 import type { DwcpNode, GuestHandle, GuestStatus, LinkMode, MigrateOptions } from '../node.ts';
 import { LINK_MODES } from '../ports/link-mode.ts';
+import { TRANSFER_PROFILES } from '../ports/transfer-profile.ts';
 import type { HostPort } from '../ports/transport.ts';
 import { assert } from '../util/assert.ts';
 import { DwcpError } from '../util/errors.ts';
@@ -215,14 +216,21 @@ function policyOf(text: string): LinkMode | 'auto' {
 }
 
 function migrateOptions(request: dwcp.AdminMigrateRequest): MigrateOptions {
-  const { to, maxDowntimeMs, maxBandwidth, verify } = request;
+  const { to, maxDowntimeMs, maxBandwidth, verify, profile } = request;
   if (verify !== '' && verify !== 'after' && verify !== 'strict' && verify !== 'off') {
     throw new DwcpError('ERR_DWCP_USAGE', `verify cannot be "${verify}"`, {
       hint: 'Use after, strict or off.',
     });
   }
+  const named = TRANSFER_PROFILES.find((each) => each === profile);
+  if (profile !== '' && named === undefined) {
+    throw new DwcpError('ERR_DWCP_USAGE', `profile cannot be "${profile}"`, {
+      hint: `Use ${TRANSFER_PROFILES.join(' or ')}.`,
+    });
+  }
   return {
     to,
+    ...(named === undefined ? {} : { profile: named }),
     ...(maxDowntimeMs === 0 ? {} : { maxDowntimeMs }),
     ...(maxBandwidth === 0 ? {} : { maxBandwidth }),
     ...(verify === '' ? {} : { verify }),

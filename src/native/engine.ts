@@ -80,7 +80,13 @@ export interface NativeEngine {
   linkCounters(link: number): BulkLinkCounters | null;
   linkLanes(link: number): BulkLinkLanes | null;
   closeLink(link: number): void;
-  sendPages(link: number, transferId: number, epoch: number, region: Region): HandleOrErrno;
+  sendPages(
+    link: number,
+    transferId: number,
+    epoch: number,
+    region: Region,
+    profile: string,
+  ): HandleOrErrno;
   receivePages(link: number, transferId: number, epoch: number, region: Region): HandleOrErrno;
   sendBatch(transfer: number, pages: PageSet): HandleOrErrno;
   sendCounters(transfer: number): (PageSendCounters & { readonly localBytes: number }) | null;

@@ -9,6 +9,7 @@
  *                                    \-> discard
  */
 import type { Completion, DwcpError } from '../util/errors.ts';
+import type { TransferProfile } from './transfer-profile.ts';
 import type { BulkLink, PageClasses, TransferName } from './transport.ts';
 
 export interface Hypervisor {
@@ -109,6 +110,7 @@ export interface OutgoingOptions extends TransferName {
   /** From the destination's prepareIncoming. */
   readonly endpoint: IncomingEndpoint;
   readonly maxDowntimeMs: number;
+  readonly profile: TransferProfile;
   readonly onFailure: (error: DwcpError) => void;
 }
 

@@ -8,6 +8,7 @@
  */
 import type { Completion, DwcpError, Outcome } from '../util/errors.ts';
 import type { PageSet, Region } from './memory.ts';
+import type { TransferProfile } from './transfer-profile.ts';
 
 // ---- control ------------------------------------------------------------------------------------
 
@@ -279,6 +280,7 @@ export interface TransferName {
 
 export interface PageSendOptions extends TransferName {
   readonly region: Region;
+  readonly profile?: TransferProfile;
 }
 
 export interface PageSender {

@@ -334,8 +334,10 @@ class NativeBulkLink implements BulkLink {
   }
 
   sendPages(options: PageSendOptions, listener: Listener<SendEvent>): PageSender {
-    const { transferId, epoch, region } = options;
-    const handle = this.#opened(this.#engine.sendPages(this.id, transferId, epoch, region));
+    const { transferId, epoch, region, profile = 'v3' } = options;
+    const handle = this.#opened(
+      this.#engine.sendPages(this.id, transferId, epoch, region, profile),
+    );
     let last = NO_SEND_COUNTERS;
     const counters = (): PageSendCounters => {
       const now = this.#engine.sendCounters(handle);

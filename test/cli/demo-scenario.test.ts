@@ -11,6 +11,7 @@ const OPTIONS: DemoOptions = {
   memoryBytes: 1 << 30,
   dirtyBytesPerSec: 1e6,
   mode: 'datacenter',
+  profile: 'v3',
   guestOptions: {},
   watch: null,
   say: () => {},

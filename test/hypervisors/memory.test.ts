@@ -100,7 +100,7 @@ for (const afterMs of [0, 1, 5]) {
       guest.openOutgoing(
         {
           ...{ transferId: 1, epoch: 2, migrationId: 'm1', maxDowntimeMs: 300 },
-          ...{ endpoint: {}, link, onFailure: () => {} },
+          ...{ profile: 'v3', endpoint: {}, link, onFailure: () => {} },
         },
         done,
       ),

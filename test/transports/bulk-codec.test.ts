@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { createPageSet, createRegion, digestPages, type NativeRegion } from '../../src/native.ts';
+import type { TransferProfile } from '../../src/ports/transfer-profile.ts';
 import type { CodecPolicy, PageReceiver, PageSendCounters } from '../../src/ports/transport.ts';
 import { assertEqualMemory, MIB, move, type Pair, pairUp } from './bulk-pair.ts';
 
@@ -128,6 +129,22 @@ test('policies change between and during batches, streams die, and memory is equ
   }
 });
 
+test('a transfer with profile v1 has one stream, whole pages, and zstd, whatever the link is set to', async () => {
+  const world = await World.start({ kind: 'adaptive' }, 3, 'v1');
+  try {
+    world.write(0, textOf(8 * MIB));
+    await world.send();
+    world.write(5000, randomBytes(8));
+    const counters = await world.send();
+    assert.deepEqual([counters.compressedPages, counters.deltaPages], [4096, 0]);
+    assert.equal(counters.baselineBytes, 0);
+    const carried = world.pair.source.lanes().lanes.map(({ ackedBytes }) => ackedBytes > 0);
+    assert.deepEqual(carried.sort(), [false, false, true]);
+  } finally {
+    world.close();
+  }
+});
+
 function textOf(bytes: number): Buffer {
   const lines: string[] = [];
   for (let length = 0, i = 0; length < bytes; i += 1) {
@@ -146,11 +163,15 @@ class World {
   readonly #receiver: PageReceiver;
   readonly #send: (pages: ReturnType<typeof createPageSet>) => Promise<PageSendCounters>;
 
-  static async start(policy: CodecPolicy, streams = 2): Promise<World> {
-    return new World(await pairUp({ streams, chunkBytes: MIB }), policy);
+  static async start(
+    policy: CodecPolicy,
+    streams = 2,
+    profile: TransferProfile = 'v3',
+  ): Promise<World> {
+    return new World(await pairUp({ streams, chunkBytes: MIB }), policy, profile);
   }
 
-  private constructor(pair: Pair, policy: CodecPolicy) {
+  private constructor(pair: Pair, policy: CodecPolicy, profile: TransferProfile) {
     this.pair = pair;
     pair.source.setCodecPolicy(policy);
     const name = { transferId: 9, epoch: 1 };
@@ -158,7 +179,7 @@ class World {
     this.#receiver = pair.target.receivePages({ ...name, region: this.#to }, ({ error }) =>
       settle.fail(error),
     );
-    const sender = pair.source.sendPages({ ...name, region: this.#from }, (event) => {
+    const sender = pair.source.sendPages({ ...name, profile, region: this.#from }, (event) => {
       if (event.type === 'failed') settle.fail(event.error);
       else settle.done(event.counters);
     });

@@ -1,6 +1,7 @@
 /** `dwcp demo`: the main job on one machine, with nothing to install or configure. */
 import { type Command, Option } from 'commander';
 import { LINK_MODES } from '../../ports/link-mode.ts';
+import { TRANSFER_PROFILES } from '../../ports/transfer-profile.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes, formatRate, parseBytes } from '../../util/units.ts';
 import { type DemoCluster, startDemoCluster } from '../demo/cluster.ts';
@@ -10,12 +11,14 @@ import { type DemoDocument, type DemoOptions, runDemo } from '../demo/scenario.t
 import { TickWatch } from '../demo/tick-watch.ts';
 import { showMigration } from '../migration-display.ts';
 import { addCommand, type JsonOption, printResult } from '../output.ts';
+import { profileOption } from './migrate.ts';
 
 interface DemoCommandOptions extends JsonOption {
   readonly guest: string;
   readonly size?: string;
   readonly dirtyRate?: string;
   readonly mode: string;
+  readonly profile?: string;
   readonly inside?: string;
 }
 
@@ -37,6 +40,7 @@ export function addDemoCommand(program: Command): void {
       'of the links: datacenter, hybrid, or internet: as root over a WAN of 100 Mbit/s between network namespaces',
       'datacenter',
     )
+    .addOption(profileOption())
     .addOption(new Option('--inside <wan>', 'on which hosts to run').hideHelp())
     .action(demo);
 }
@@ -61,9 +65,21 @@ async function demo(options: DemoCommandOptions): Promise<void> {
 }
 
 /** The same demo again. */
-function wordsOf({ guest, mode, memoryBytes, dirtyBytesPerSec }: Wanted, { json }: JsonOption) {
+function wordsOf(
+  { guest, mode, profile, memoryBytes, dirtyBytesPerSec }: Wanted,
+  { json }: JsonOption,
+) {
   const sizes = ['--size', `${memoryBytes}`, '--dirty-rate', `${dirtyBytesPerSec}`];
-  return ['--guest', guest, '--mode', mode, ...sizes, ...(json ? ['--json'] : [])];
+  return [
+    '--guest',
+    guest,
+    '--mode',
+    mode,
+    '--profile',
+    profile,
+    ...sizes,
+    ...(json ? ['--json'] : []),
+  ];
 }
 
 async function demoOver(
@@ -116,7 +132,7 @@ async function demoOver(
   }
 }
 
-type Wanted = Pick<DemoOptions, 'guest' | 'mode' | 'memoryBytes' | 'dirtyBytesPerSec'>;
+type Wanted = Pick<DemoOptions, 'guest' | 'mode' | 'profile' | 'memoryBytes' | 'dirtyBytesPerSec'>;
 
 /**
  * An emulated VM is slower than the embedded guest, and so is asked for less; so is whoever has a wire of
@@ -144,7 +160,8 @@ function demoOptions(options: DemoCommandOptions): Wanted {
   const memoryBytes = parseBytes(size);
   const leastBytes = guest === 'qemu' ? 128 * 2 ** 20 : 2 ** 20;
   if (memoryBytes < leastBytes) throw wrong('--size', size, `${formatBytes(leastBytes)} or more`);
-  return { guest, mode, memoryBytes, dirtyBytesPerSec: parseBytes(dirtyRate) };
+  const profile = TRANSFER_PROFILES.find((each) => each === options.profile) ?? 'v3';
+  return { guest, mode, profile, memoryBytes, dirtyBytesPerSec: parseBytes(dirtyRate) };
 }
 
 function wrong(option: string, value: string, allowed: string): DwcpError {

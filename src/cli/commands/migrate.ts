@@ -1,5 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { MigrateOptions, MigrationReceipt } from '../../node.ts';
+import { TRANSFER_PROFILES } from '../../ports/transfer-profile.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes, parseBytes } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
@@ -11,6 +12,7 @@ interface MigrateCommandOptions extends ConnectionOptions {
   readonly maxDowntime?: string;
   readonly maxBandwidth?: string;
   readonly verify?: string;
+  readonly profile?: string;
 }
 
 export function addMigrateCommand(program: Command): void {
@@ -23,7 +25,8 @@ export function addMigrateCommand(program: Command): void {
     .requiredOption('--to <node>', 'where to')
     .option('--max-downtime <ms>', 'how long it may stand still, in milliseconds')
     .option('--max-bandwidth <rate>', 'such as 100MiB/s; "dwcp limit" changes it while it runs')
-    .option('--verify <mode>', 'after, strict or off');
+    .option('--verify <mode>', 'after, strict or off')
+    .addOption(profileOption());
   addConnectionOptions(command).action(async (vm: string, options: MigrateCommandOptions) => {
     const display = options.json ? null : showMigration();
     try {
@@ -43,6 +46,11 @@ export function addMigrateCommand(program: Command): void {
   });
 }
 
+export function profileOption(): Option {
+  const text = 'v3, or the baseline v1: one stream, whole pages, zstd level 3';
+  return new Option('--profile <name>', text).choices([...TRANSFER_PROFILES]);
+}
+
 function migrateOptions(options: MigrateCommandOptions): MigrateOptions {
   const { to, maxDowntime, maxBandwidth, verify } = options;
   if (verify !== undefined && verify !== 'after' && verify !== 'strict' && verify !== 'off') {
@@ -56,8 +64,10 @@ function migrateOptions(options: MigrateCommandOptions): MigrateOptions {
       hint: 'Give whole milliseconds, such as 300.',
     });
   }
+  const profile = TRANSFER_PROFILES.find((each) => each === options.profile);
   return {
     to,
+    ...(profile === undefined ? {} : { profile }),
     ...(maxDowntime === undefined ? {} : { maxDowntimeMs }),
     ...(maxBandwidth === undefined ? {} : { maxBandwidth: parseBytes(maxBandwidth) }),
     ...(verify === undefined ? {} : { verify }),

@@ -8,6 +8,7 @@ import type {
   VmOwner,
 } from '../../node.ts';
 import type { WorkloadReport } from '../../ports/hypervisor.ts';
+import type { TransferProfile } from '../../ports/transfer-profile.ts';
 import { DwcpError } from '../../util/errors.ts';
 import type { DemoClient } from './cluster.ts';
 
@@ -28,6 +29,7 @@ export interface DemoOptions {
   readonly memoryBytes: number;
   readonly dirtyBytesPerSec: number;
   readonly mode: LinkMode;
+  readonly profile: TransferProfile;
   /** The kind's own, for StartGuest. */
   readonly guestOptions: object;
   /** Tells of the workload where the agent cannot look into the guest. */
@@ -85,7 +87,11 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
   watch?.reset();
   const before = await theOwner(cluster, watch);
   const owned = await ownerInLog(cluster, before.node);
-  const receipt = await source.migrate(GUEST, { to: 'b' }, options.onProgress);
+  const receipt = await source.migrate(
+    GUEST,
+    { to: 'b', profile: options.profile },
+    options.onProgress,
+  );
   const resumed = await theOwner(cluster, watch);
   await delay(WORK_MS);
   const after = await theOwner(cluster, watch);

@@ -73,8 +73,9 @@ class MemoryOutgoing implements OutgoingMigration {
       region: this.#region,
     });
     this.#dirty = createPageSet(sizeBytes / PAGE_BYTES);
+    const { transferId, epoch, profile } = options;
     this.#sender = options.link.sendPages(
-      { transferId: options.transferId, epoch: options.epoch, region: this.#region },
+      { transferId, epoch, profile, region: this.#region },
       (event) => this.#sent(event),
     );
   }

@@ -1,4 +1,6 @@
 /** How QEMU's migration stream gets to the other host. */
+
+import type { TransferProfile } from '../../ports/transfer-profile.ts';
 import type { BulkLink, ByteSendEvent, PageClasses, TransferName } from '../../ports/transport.ts';
 import type { DwcpError } from '../../util/errors.ts';
 
@@ -33,11 +35,13 @@ export interface CarrierOptions extends TransferName {
   readonly link: BulkLink;
   /** Where QEMU will connect. */
   readonly listenPath: string;
+  /** Of those that go as pages. */
+  readonly profile: TransferProfile;
   readonly onFailure: (error: DwcpError) => void;
 }
 
 /** The stream as it is. */
-export function passThrough({ link, onFailure, ...options }: CarrierOptions): Carrier {
+export function passThrough({ link, onFailure, profile: _, ...options }: CarrierOptions): Carrier {
   const onEvent = (event: ByteSendEvent): void => {
     if (event.type === 'failed') onFailure(event.error);
   };

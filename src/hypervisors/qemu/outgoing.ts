@@ -127,6 +127,7 @@ class QemuOutgoing implements OutgoingMigration {
     this.#socketPath = join(guest.runDirectory, `out-${options.transferId.toString(36)}`);
     const carried = {
       ...{ link: options.link, transferId: options.transferId, epoch: options.epoch },
+      profile: options.profile,
       ...{ listenPath: this.#socketPath, onFailure: (error: DwcpError) => this.#failed(error) },
     };
     this.#carrier = byPages

@@ -45,13 +45,13 @@ export class PageCarrier implements Carrier {
   #isClosed = false;
 
   constructor(options: CarrierOptions, memoryBytes: number) {
-    const { link, transferId, epoch, listenPath } = options;
+    const { link, transferId, epoch, profile, listenPath } = options;
     this.#onFailure = options.onFailure;
     const sizeBytes = stagingBytes(memoryBytes);
     this.#shadow = createRegion({ name: 'dwcp-qemu-shadow', sizeBytes, hugePages: false });
     this.#dirty = createPageSet(sizeBytes / PAGE_BYTES);
     this.#pages = link.sendPages(
-      { transferId: pagesTransferId(transferId), epoch, region: this.#shadow },
+      { transferId: pagesTransferId(transferId), epoch, profile, region: this.#shadow },
       (event) => this.#sent(event),
     );
     const controlPath = `${listenPath}.c`;
