@@ -48,6 +48,7 @@
         'binding/region_wrap.cc',
         'binding/tracker_wrap.cc',
         'memory/dirty_tracker.cc',
+        'memory/page_hash.cc',
         'memory/page_kernels.cc',
         'memory/page_set.cc',
         'memory/region.cc',

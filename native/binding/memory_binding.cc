@@ -7,6 +7,7 @@
 #include "binding/page_set_wrap.h"
 #include "binding/region_wrap.h"
 #include "binding/tracker_wrap.h"
+#include "memory/page_hash.h"
 #include "memory/page_kernels.h"
 #include "memory/tracking_probe.h"
 
@@ -58,6 +59,59 @@ Napi::Value DigestPages(const Napi::CallbackInfo& info) {
     std::memcpy(digests.Data() + i * sizeof digest, &digest, sizeof digest);
   }
   return digests;
+}
+
+PageHasher HasherOf(const Napi::Value& value) {
+  const auto key = value.As<Napi::Uint8Array>();
+  if (key.ByteLength() != kPageHashKeyBytes) {
+    throw Napi::RangeError::New(value.Env(), "a key of 16 bytes");
+  }
+  return PageHasher(key.Data());
+}
+
+// hashPages(region, firstPage, pageCount, key)
+Napi::Value HashPages(const Napi::CallbackInfo& info) {
+  return WithNativeErrors(info.Env(), [&]() -> Napi::Value {
+    const auto region = RegionWrap::From(info[0]).region();
+    const PageRange range(info, *region);
+    PageHasher hasher = HasherOf(info[3]);
+    const auto first = static_cast<uint64_t>(range.first);
+    const auto count = static_cast<size_t>(range.count);
+    Napi::Uint8Array hashes = Napi::Uint8Array::New(info.Env(), count * kPageHashBytes);
+    for (size_t i = 0; i < count; i++) {
+      hasher.Hash(region->page(first + i), hashes.Data() + i * kPageHashBytes);
+    }
+    return hashes;
+  });
+}
+
+// removeEqualPages(region, firstPage, hashes, key, set): takes those pages out of the set that have
+// these hashes, and says how many.
+Napi::Value RemoveEqualPages(const Napi::CallbackInfo& info) {
+  return WithNativeErrors(info.Env(), [&]() -> Napi::Value {
+    const auto region = RegionWrap::From(info[0]).region();
+    const double first_page = info[1].As<Napi::Number>().DoubleValue();
+    const auto hashes = info[2].As<Napi::Uint8Array>();
+    PageSet& set = PageSetWrap::From(info[4]).set();
+    const size_t count = hashes.ByteLength() / kPageHashBytes;
+    if (!(first_page >= 0 && first_page + count <= static_cast<double>(region->page_count())) ||
+        hashes.ByteLength() % kPageHashBytes != 0 || set.page_count() != region->page_count()) {
+      throw Napi::RangeError::New(info.Env(), "hashes of pages outside of the region");
+    }
+    PageHasher hasher = HasherOf(info[3]);
+    const auto first = static_cast<uint64_t>(first_page);
+    uint32_t equal = 0;
+    for (uint64_t page = set.Next(first); page < first + count; page = set.Next(page + 1)) {
+      uint8_t own[kPageHashBytes];
+      hasher.Hash(region->page(page), own);
+      if (std::memcmp(own, hashes.Data() + (page - first) * kPageHashBytes, kPageHashBytes) != 0) {
+        continue;
+      }
+      set.Remove(page);
+      equal++;
+    }
+    return Napi::Number::New(info.Env(), equal);
+  });
 }
 
 uint64_t SplitMix(uint64_t& state) {
@@ -135,6 +189,8 @@ void RegisterMemory(Napi::Env env, Napi::Object exports) {
   TrackerWrap::Register(env, exports);
   exports.Set("createRegion", Napi::Function::New<CreateRegion>(env));
   exports.Set("mapRegion", Napi::Function::New<MapRegion>(env));
+  exports.Set("hashPages", Napi::Function::New<HashPages>(env));
+  exports.Set("removeEqualPages", Napi::Function::New<RemoveEqualPages>(env));
   exports.Set("digestPages", Napi::Function::New<DigestPages>(env));
   exports.Set("probeWriteTracking", Napi::Function::New<TryWriteTracking>(env));
   exports.Set("fillRegion", Napi::Function::New<FillRegion>(env));

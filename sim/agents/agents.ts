@@ -29,6 +29,10 @@ export interface AgentOptions {
   readonly streams: number;
   readonly windowBytes: number;
   readonly chunkBytes: number;
+  /** Drawn for each world when absent. */
+  readonly resumeGraceMs: number | null;
+  /** What an incoming guest says that it holds. */
+  readonly hashes: GuestWorld['hashes'];
   /** What an agent writes to its log. */
   readonly onLog: (
     host: SimHost,
@@ -42,8 +46,13 @@ const DEFAULT_OPTIONS: AgentOptions = {
   streams: 2,
   windowBytes: 96 * 1024,
   chunkBytes: 16 * 1024,
+  resumeGraceMs: null,
+  hashes: ({ memory }, firstPage, pageCount) => memory.hashes(firstPage, pageCount),
   onLog: () => {},
 };
+
+/** Of a link that breaks: none, less than most faults last, and longer than any. */
+const GRACES_MS = [0, 2_000, 8_000, 60_000, 60_000];
 
 const CONTROL_PORT = 7_000;
 const BULK_PORT = 7_001;
@@ -62,15 +71,21 @@ export class SimAgents {
   readonly #guests = new Map<string, HostGuests>();
   readonly #nodes = new Map<string, SpawnedNode>();
   readonly #guestWorld: GuestWorld;
+  readonly #resumeGraceMs: number;
 
   constructor(world: World, options: Partial<AgentOptions> = {}) {
     this.world = world;
     this.tcp = new SimTcp(world);
     this.#options = { ...DEFAULT_OPTIONS, ...options };
+    const { hashes, resumeGraceMs } = this.#options;
+    this.#resumeGraceMs =
+      resumeGraceMs ?? (GRACES_MS[world.random('grace').below(GRACES_MS.length)] as number);
     const operationUs = new Map<string, number>();
     this.#guestWorld = {
       log: this.log,
       nextInstance: 1,
+      hashes,
+      held: (process, page) => this.#held(process, page),
       operationUs: (vm) => {
         const known = operationUs.get(vm);
         const drawn = known ?? world.random(`guest/${vm}`).between(...OPERATION_US);
@@ -121,6 +136,7 @@ export class SimAgents {
         ...{ id: host.name, peers, streams, windowBytes, chunkBytes },
         ...{ listen: { host: host.name, port: CONTROL_PORT }, bulkPort: BULK_PORT },
         dataDir: `/data/${host.name}`,
+        resumeGraceMs: this.#resumeGraceMs,
         log: (fields, message) => onLog(host, fields, message),
       },
       {
@@ -210,6 +226,13 @@ export class SimAgents {
       history.lostBecause = `it was not taken: ${outcome.error.message}`;
       for (const process of this.processesOf(spec.vm)) process.kill();
     });
+  }
+
+  #held(process: GuestProcess, page: number): void {
+    const copies = this.processesOf(process.vm).filter((other) => other !== process);
+    const bytes = copies.map(({ memory }) => memory.page(page));
+    this.world.sometimes('a page was held after a crash');
+    this.ledger.held(process.vm, page, process.memory.page(page), bytes);
   }
 
   /** Every process of a VM that lives, wherever. */

@@ -1,6 +1,7 @@
 /**
  * Every page is delivered exactly as its last version: nothing older lands over something newer, nothing
- * counts as acknowledged that did not land, and a round that is done has delivered all it read.
+ * counts as acknowledged that did not land, a round that is done has delivered all it read, and what counts as
+ * held after a crash is there.
  */
 import type { ChunkName } from '../transport/bulk/frame.ts';
 import type { TransferObserver } from '../transport/bulk/transfers.ts';
@@ -19,6 +20,20 @@ export class Ledger implements TransferObserver {
   /** The first finding; null while all is well. */
   finding: string | null = null;
   readonly #transfers = new Map<string, Transfer>();
+
+  begins(name: ChunkName): void {
+    this.#transfers.delete(keyOf(name));
+  }
+
+  /**
+   * After an agent died: a page that its source does not send again has to be at the destination, as it is at
+   * the source. `copies` are what else there is of the guest.
+   */
+  held(vm: string, page: number, bytes: Uint8Array, copies: readonly Uint8Array[]): void {
+    const isThere = copies.some((copy) => copy.every((byte, index) => byte === bytes[index]));
+    if (isThere || copies.length === 0) return;
+    this.finding ??= `page ${page} of ${vm} counts as held, and is not there as it is at the source`;
+  }
 
   built(name: ChunkName, seq: number, pages: readonly number[]): void {
     const transfer = this.#of(name);
@@ -51,8 +66,8 @@ export class Ledger implements TransferObserver {
     }
   }
 
-  #of({ transferId, epoch }: ChunkName): Transfer {
-    const key = `${transferId}/${epoch}`;
+  #of(name: ChunkName): Transfer {
+    const key = keyOf(name);
     let transfer = this.#transfers.get(key);
     if (transfer === undefined) {
       transfer = { built: new Map(), pagesOf: new Map(), landed: new Map() };
@@ -68,4 +83,8 @@ export class Ledger implements TransferObserver {
   #found({ transferId, epoch }: ChunkName, what: string): void {
     this.finding ??= `transfer ${transferId}, epoch ${epoch}: ${what}`;
   }
+}
+
+function keyOf({ transferId, epoch }: ChunkName): string {
+  return `${transferId}/${epoch}`;
 }

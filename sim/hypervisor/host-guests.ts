@@ -23,6 +23,10 @@ export interface GuestWorld {
   nextInstance: number;
   /** Of a VM, so that its copies agree. */
   readonly operationUs: (vm: string) => number;
+  /** What an incoming guest says that it holds. A test may let it say more. */
+  readonly hashes: (process: GuestProcess, firstPage: number, pageCount: number) => Uint8Array;
+  /** The agent of a guest that moves takes this page for held at its destination, as it is now. */
+  readonly held: (process: GuestProcess, page: number) => void;
 }
 
 export class HostGuests {

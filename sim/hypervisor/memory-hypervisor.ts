@@ -18,6 +18,7 @@ import type {
   TransferProgress,
   WorkloadReport,
 } from '../../src/ports/hypervisor.ts';
+import { PAGE_DIGEST_BYTES, PAGE_HASH_BYTES, PAGE_HASH_KEY_BYTES } from '../../src/ports/memory.ts';
 import type { PageReceiver, PageSender, SendEvent } from '../../src/ports/transport.ts';
 import { assert } from '../../src/util/assert.ts';
 import {
@@ -54,7 +55,7 @@ export class MemoryHypervisorModel implements Hypervisor {
       const pageCount = memoryBytes / PAGE_BYTES;
       const process = this.#guests.start({ kind: 'memory', vm, pageCount, epoch });
       try {
-        done(succeeded(new Incoming(new MemoryGuestModel(this.#guests, process), options)));
+        done(succeeded(new Incoming(new MemoryGuestModel(this.#guests, process), options, false)));
       } catch (error) {
         process.kill();
         if (!(error instanceof DwcpError)) throw error;
@@ -158,6 +159,13 @@ export class MemoryGuestModel implements Guest {
     });
   }
 
+  resumeIncoming(options: IncomingOptions, done: Completion<IncomingGuest>): void {
+    this.guests.answer(done, () => {
+      if (!this.process.isAlive) return failed(gone(this.process.vm));
+      return attempt(() => new Incoming(this, options, true));
+    });
+  }
+
   kill(done: Completion<void>): void {
     this.#isKilled = true;
     this.guests.kill(this.process, (outcome) => {
@@ -186,12 +194,14 @@ interface Round {
 }
 
 class Outgoing implements OutgoingMigration {
+  readonly holdKey: Uint8Array = new Uint8Array(PAGE_HASH_KEY_BYTES);
   readonly #guest: MemoryGuestModel;
   readonly #dirty: SimPageSet;
   readonly #sender: PageSender;
   readonly #onFailure: (error: DwcpError) => void;
   #round: Round | null = null;
   #dirtyBytesPerSec = 0;
+  #isScanned = false;
   #isClosed = false;
 
   constructor(guest: MemoryGuestModel, options: OutgoingOptions) {
@@ -206,6 +216,34 @@ class Outgoing implements OutgoingMigration {
     this.#sender = options.link.sendPages({ transferId, epoch, region }, (event) =>
       this.#sent(event),
     );
+  }
+
+  held(firstPage: number, hashes: Uint8Array, done: Completion<number>): void {
+    const { guests, process } = this.#guest;
+    guests.answer(done, () => {
+      if (!process.isAlive || this.#isClosed) return failed(gone(process.vm));
+      if (!this.#isScanned) this.#scan();
+      this.#isScanned = true;
+      return succeeded(this.#removeEqual(firstPage, hashes));
+    });
+  }
+
+  #removeEqual(firstPage: number, hashes: Uint8Array): number {
+    const { memory } = this.#guest.process;
+    const count = hashes.length / PAGE_HASH_BYTES;
+    const own = memory.hashes(firstPage, count);
+    let equal = 0;
+    for (let index = 0; index < count; index += 1) {
+      const page = firstPage + index;
+      const at = index * PAGE_HASH_BYTES;
+      const isEqual = own
+        .subarray(at, at + PAGE_HASH_BYTES)
+        .every((byte, offset) => byte === hashes[at + offset]);
+      if (!isEqual || !this.#dirty.pages.delete(page)) continue;
+      this.#guest.guests.world.held(this.#guest.process, page);
+      equal += 1;
+    }
+    return equal;
   }
 
   round(done: Completion<RoundReport>): void {
@@ -315,6 +353,8 @@ class Outgoing implements OutgoingMigration {
 }
 
 class Incoming implements IncomingGuest {
+  /** What was there before anything landed over this link; null when nothing was. */
+  readonly #before: Map<number, Uint8Array> | null;
   readonly endpoint = {};
   readonly reference: GuestReference;
   readonly #guest: MemoryGuestModel;
@@ -322,15 +362,16 @@ class Incoming implements IncomingGuest {
   readonly #closeReceiver: () => void;
   #isResumed = false;
 
-  constructor(guest: MemoryGuestModel, options: IncomingOptions) {
+  constructor(guest: MemoryGuestModel, options: IncomingOptions, isResumed: boolean) {
     this.#guest = guest;
+    this.#before = isResumed ? new Map() : null;
     this.reference = guest.reference;
     const { transferId, epoch, link } = options;
     const region = new SimRegion(guest.process.memory);
-    this.#receiver = link.receivePages({ transferId, epoch, region }, (event) => {
-      if (!this.#isResumed) options.onFailure(event.error);
-    });
     let isOpen = true;
+    this.#receiver = link.receivePages({ transferId, epoch, region }, (event) => {
+      if (!this.#isResumed && isOpen) options.onFailure(event.error);
+    });
     this.#closeReceiver = () => {
       if (!isOpen) return;
       isOpen = false;
@@ -350,9 +391,32 @@ class Incoming implements IncomingGuest {
     if (isLast && this.#isResumed) this.#closeReceiver();
   }
 
+  held(firstPage: number, pageCount: number, _key: Uint8Array, done: Completion<Uint8Array>): void {
+    const { guests, process } = this.#guest;
+    guests.answer(done, () => {
+      if (!process.isAlive) return failed(gone(process.vm));
+      for (let page = firstPage; page < firstPage + pageCount; page += 1) {
+        this.#before?.set(page, process.memory.digests(page, 1));
+      }
+      return succeeded(guests.world.hashes(process, firstPage, pageCount));
+    });
+  }
+
+  suspend(done: Completion<Guest>): void {
+    this.#closeReceiver();
+    this.#guest.guests.answer(done, () => succeeded(this.#guest));
+  }
+
   #landed(firstPage: number, pageCount: number): Outcome<Uint8Array> {
     try {
-      return succeeded(this.#receiver.digests(firstPage, pageCount));
+      const digests = this.#receiver.digests(firstPage, pageCount);
+      for (const [page, before] of this.#before ?? []) {
+        const at = (page - firstPage) * PAGE_DIGEST_BYTES;
+        if (at < 0 || at >= digests.length) continue;
+        const digest = digests.subarray(at, at + PAGE_DIGEST_BYTES);
+        if (digest.every((byte) => byte === 0xff)) digests.set(before, at);
+      }
+      return succeeded(digests);
     } catch (cause) {
       const message = 'the notes of what landed went with the link';
       return failed(new DwcpError('ERR_DWCP_VERIFY_FAILED', message, { cause }));

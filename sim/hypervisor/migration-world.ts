@@ -4,7 +4,7 @@
  * crashes, when the group has no majority, when the operator acts. Records and the log survive crashes,
  * copies of the guest survive their agents, nothing else does.
  */
-import { PAGE_DIGEST_BYTES } from '../../src/ports/memory.ts';
+import { PAGE_DIGEST_BYTES, PAGE_HASH_BYTES, PAGE_HASH_KEY_BYTES } from '../../src/ports/memory.ts';
 import {
   type DestinationEffect,
   type DestinationInput,
@@ -17,6 +17,7 @@ import {
 } from '../../src/protocols/migration/source.ts';
 import type {
   ArrivalRecord,
+  IncomingRecord,
   MigrationMessage,
   MigrationRecord,
   MigrationTerms,
@@ -84,6 +85,7 @@ export class MigrationWorld {
   settledBy: string | null = null;
   #hasQuorum = true;
   #destinationIsOff = false;
+  #isResumed = false;
   fencedWasSent = false;
   #linkUp = true;
   /** Since the link was up last. */
@@ -240,9 +242,13 @@ export class MigrationWorld {
     this.linkDown();
     this.#forget('source');
     this.log.restart('source');
-    if (this.records.source.has('fence/m1')) {
+    const { source: records } = this.records;
+    const isFenced = records.has('fence/m1');
+    const isInRounds = records.has('outgoing/m1') && this.guest.copies.source !== 'killed';
+    if (isFenced || !isInRounds) records.delete('outgoing/m1');
+    if (isFenced || isInRounds) {
       this.settledBy = null;
-      this.source = this.#newSource(true);
+      this.source = this.#newSource(isFenced);
       return this.stepSource({ type: 'start' });
     }
     this.settledBy ??= 'crash before the fence';
@@ -268,9 +274,19 @@ export class MigrationWorld {
     this.destination = null;
     const { destination: records } = this.records;
     // Its guest is found by its own record.
-    if (records.has('guest/vm')) return void records.delete('arrival/m1');
+    if (records.has('guest/vm')) {
+      records.delete('arrival/m1');
+      return void records.delete('incoming/m1');
+    }
     const arrival = records.get('arrival/m1')?.value as ArrivalRecord | undefined;
-    if (arrival !== undefined) return this.#restoreDestination(arrival);
+    if (arrival !== undefined) {
+      records.delete('incoming/m1');
+      return this.#restoreDestination(arrival);
+    }
+    const incoming = records.get('incoming/m1')?.value as IncomingRecord | undefined;
+    const isHalf = incoming !== undefined && this.guest.copies.destination === 'stopped';
+    if (isHalf) return this.#restoreHalf(incoming);
+    records.delete('incoming/m1');
     // removeOrphans: an incoming guest without a record is killed at start.
     if (this.guest.copies.destination === 'stopped') this.guest.set('destination', 'absent');
   }
@@ -287,6 +303,7 @@ export class MigrationWorld {
   }
 
   #newSource(isRestored: boolean): SourceMachine {
+    this.#isResumed = !isRestored && this.records.source.has('outgoing/m1');
     return new SourceMachine({
       terms: isRestored ? { ...this.terms, verify: 'off' } : this.terms,
       self: 'a',
@@ -294,6 +311,7 @@ export class MigrationWorld {
       fence: { reference: REFERENCE },
       linkIsUp: this.#linkUp,
       isRestored,
+      isResumed: this.#isResumed,
     });
   }
 
@@ -301,6 +319,12 @@ export class MigrationWorld {
     const copy = this.guest.copies.destination;
     const isAlive = copy === 'stopped' || copy === 'running';
     const begin = { type: 'arrived', record, isAlive } as const;
+    this.destination = new DestinationMachine({ migrationId: 'm1', self: 'b', from: 'a', begin });
+    this.#stepDestination({ type: 'start' });
+  }
+
+  #restoreHalf(record: IncomingRecord): void {
+    const begin = { type: 'held', record } as const;
     this.destination = new DestinationMachine({ migrationId: 'm1', self: 'b', from: 'a', begin });
     this.#stepDestination({ type: 'start' });
   }
@@ -357,6 +381,13 @@ export class MigrationWorld {
             maxBytesPerSec: 0,
           }),
         );
+      case 'askHeld': {
+        const { firstPage, pageCount } = effect;
+        const key = new Uint8Array(PAGE_HASH_KEY_BYTES);
+        return this.#send('source', { type: 'heldRequest', firstPage, pageCount, key });
+      }
+      case 'held':
+        return later('compares', () => this.stepSource({ type: 'held', outcome: succeeded(1) }));
       case 'stopAndCopy':
         return later('stops and copies', () => {
           // An abort that was performed first has closed the migration: nothing stops any more.
@@ -390,6 +421,8 @@ export class MigrationWorld {
       case 'finished':
         this.settledBy ??= effect.result.type;
         this.#afterSource();
+        // It may stand still since its agent died; the log says whether it may run.
+        if (effect.result.type === 'stayed' && this.#isResumed) this.#confirmGuest();
         return;
       default:
         return this.#performCommon('source', effect, (input) => this.stepSource(input));
@@ -406,6 +439,19 @@ export class MigrationWorld {
           this.guest.set('destination', 'stopped');
           step({ type: 'prepared', outcome: succeeded({ endpoint: {}, reference: REFERENCE }) });
         });
+      case 'resumeIncoming':
+        return later('resumes receiving', () => {
+          const isAlive = this.guest.copies.destination === 'stopped';
+          const outcome = isAlive
+            ? succeeded({ endpoint: {}, reference: REFERENCE })
+            : failed<never>(GONE);
+          step({ type: 'prepared', outcome });
+        });
+      case 'held': {
+        const { firstPage, pageCount } = effect;
+        const outcome = succeeded(new Uint8Array(pageCount * PAGE_HASH_BYTES));
+        return later('hashes', () => step({ type: 'held', firstPage, outcome }));
+      }
       case 'load':
         return later('loads', () => step({ type: 'loaded', outcome: succeeded(undefined) }));
       case 'resume':
@@ -434,7 +480,7 @@ export class MigrationWorld {
   }
 
   get isSettled(): boolean {
-    const hasRecords = ['fence/m1', 'arrival/m1'].some(
+    const hasRecords = ['fence/m1', 'arrival/m1', 'incoming/m1', 'outgoing/m1'].some(
       (key) => this.records.source.has(key) || this.records.destination.has(key),
     );
     return this.settledBy !== null && !hasRecords && this.log.settled?.migration === null;
@@ -508,7 +554,7 @@ export class MigrationWorld {
   #answerWithoutSession({ type }: MigrationMessage): void {
     const answer = (message: MigrationMessage): void => this.#send('destination', message);
     const unknown = new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', 'no such migration here');
-    if (type === 'fenced' || type === 'digestBlock' || type === 'reattach') {
+    if (['fenced', 'digestBlock', 'reattach', 'regain'].includes(type)) {
       return answer({ type: 'migrationFailed', error: unknown });
     }
     if (type !== 'resumedQuery') return;

@@ -7,6 +7,7 @@ import type {
   GuestReference,
   Hypervisor,
   IncomingGuest,
+  IncomingOptions,
 } from '../ports/hypervisor.ts';
 import {
   type DestinationBeginning,
@@ -15,6 +16,8 @@ import {
   DestinationMachine,
   type DestinationPhase,
   type DestinationResult,
+  nameOf,
+  termsOf,
 } from '../protocols/migration/destination.ts';
 import { ReturnLog, type ReturnPiece } from '../protocols/migration/return-log.ts';
 import type { MigrationTerms } from '../protocols/migration/types.ts';
@@ -39,7 +42,7 @@ export interface DestinationSessionOptions extends SessionParts {
   readonly from: string;
   readonly to: string;
   readonly begin: DestinationBeginning;
-  /** What an earlier process left of an arrival, alive. */
+  /** What an earlier process left, of all of the guest or of a part, alive. */
   readonly arrived: Guest | null;
   readonly hypervisor: Hypervisor | null;
   readonly link: SessionLink | null;
@@ -75,6 +78,8 @@ export class DestinationSession {
   readonly #machine: DestinationMachine;
   readonly #shell: MigrationShell<DestinationMessage>;
   #incoming: IncomingGuest | null = null;
+  /** Until something is received on in it. */
+  #left: Guest | null;
   readonly #returns = new ReturnLog();
   #round = 0;
   #remainingBytes = 0;
@@ -83,6 +88,7 @@ export class DestinationSession {
   constructor(options: DestinationSessionOptions, context: ActorContext<DestinationMessage>) {
     const { migrationId, from, to, begin, link } = options;
     this.#options = options;
+    this.#left = options.arrived;
     this.#shell = new MigrationShell(migrationId, link, options);
     this.#machine = new DestinationMachine({ migrationId, self: to, from, begin });
     this.#step({ type: 'start' }, context);
@@ -121,8 +127,7 @@ export class DestinationSession {
   }
 
   get #guestName(): string {
-    const { begin } = this.#options;
-    return begin.type === 'asked' ? begin.terms.guestName : begin.record.guestName;
+    return nameOf(this.#options.begin).guestName;
   }
 
   #news(news: LinkNews, context: ActorContext<DestinationMessage>): void {
@@ -164,7 +169,10 @@ export class DestinationSession {
   }
 
   #prepared(outcome: Outcome<IncomingGuest>, context: ActorContext<DestinationMessage>): void {
-    if (outcome.ok) this.#incoming = outcome.value;
+    if (outcome.ok) {
+      this.#incoming = outcome.value;
+      this.#left = null;
+    }
     this.#step({ type: 'prepared', outcome }, context);
   }
 
@@ -190,6 +198,17 @@ export class DestinationSession {
     switch (effect.type) {
       case 'prepareIncoming':
         return this.#prepare(effect.terms, context);
+      case 'resumeIncoming':
+        return this.#resumeIncoming(effect.terms, context);
+      case 'held': {
+        const { firstPage, pageCount, key } = effect;
+        const done = context.completion<Uint8Array>((outcome) =>
+          toInput({ type: 'held', firstPage, outcome }),
+        );
+        const { held } = prepared(incoming);
+        if (held === undefined) return context.effect(() => done(failed(notRegainable())));
+        return context.effect(() => prepared(incoming).held?.(firstPage, pageCount, key, done));
+      }
       case 'load': {
         const done = context.completion<void>((outcome) => toInput({ type: 'loaded', outcome }));
         return context.effect(() => prepared(incoming).loaded(done));
@@ -198,8 +217,8 @@ export class DestinationSession {
         return this.#resume(context);
       case 'discard': {
         const done = context.completion<void>((outcome) => toInput({ type: 'discarded', outcome }));
-        const { arrived } = this.#options;
-        if (arrived !== null) return context.effect(() => arrived.kill(done));
+        const left = this.#left;
+        if (left !== null) return context.effect(() => left.kill(done));
         return context.effect(() => prepared(incoming).discard(done));
       }
       case 'digests': {
@@ -219,45 +238,63 @@ export class DestinationSession {
   #prepare(terms: MigrationTerms, context: ActorContext<DestinationMessage>): void {
     const { hypervisor } = this.#options;
     const done = context.completion<IncomingGuest>((outcome) => ({ type: 'incoming', outcome }));
+    const options = this.#incomingOptions(terms, context);
+    if (hypervisor === null || options === null) {
+      const error = new DwcpError('ERR_DWCP_UNSUPPORTED', `no ${terms.guestKind} guests here`);
+      return context.effect(() => done(failed(error)));
+    }
+    context.effect(() => hypervisor.prepareIncoming(options, done));
+  }
+
+  /** The receiver of before is closed first: what is on its way to it must not land any more. */
+  #resumeIncoming(terms: MigrationTerms, context: ActorContext<DestinationMessage>): void {
+    const done = context.completion<IncomingGuest>((outcome) => ({ type: 'incoming', outcome }));
+    const options = this.#incomingOptions(terms, context);
+    const resume = (guest: Guest): void => {
+      if (guest.resumeIncoming === undefined || options === null)
+        return done(failed(notRegainable()));
+      guest.resumeIncoming(options, done);
+    };
+    const left = this.#left;
+    if (left !== null) return context.effect(() => resume(left));
+    const { suspend } = prepared(this.#incoming);
+    if (suspend === undefined) return context.effect(() => done(failed(notRegainable())));
+    context.effect(() =>
+      this.#incoming?.suspend?.((guest) => (guest.ok ? resume(guest.value) : done(guest))),
+    );
+  }
+
+  #incomingOptions(
+    terms: MigrationTerms,
+    context: ActorContext<DestinationMessage>,
+  ): IncomingOptions | null {
     const onFailure = context.listener<DwcpError>((error) =>
       toInput({ type: 'incomingFailed', error }),
     );
     const link = this.#shell.link;
-    if (hypervisor === null || link === null) {
-      const error = new DwcpError('ERR_DWCP_UNSUPPORTED', `no ${terms.guestKind} guests here`);
-      return context.effect(() => done(failed(error)));
-    }
+    if (link === null) return null;
     const { migrationId, transferId, epoch } = terms;
-    context.effect(() =>
-      hypervisor.prepareIncoming(
-        {
-          migrationId,
-          transferId,
-          epoch,
-          link: link.bulk,
-          description: describe(terms),
-          onFailure: (error) => void onFailure(error),
-          onReturn: (data) => {
-            if (!this.#sayBack(data)) void onFailure(deafSource());
-          },
-        },
-        done,
-      ),
-    );
+    return {
+      ...{ migrationId, transferId, epoch, link: link.bulk, description: describe(terms) },
+      onFailure: (error) => void onFailure(error),
+      onReturn: (data) => {
+        if (!this.#sayBack(data)) void onFailure(deafSource());
+      },
+    };
   }
 
   /** Behind an applied commit only. A guest that an earlier process left may run already. */
   #resume(context: ActorContext<DestinationMessage>): void {
     const done = context.completion<Guest>((outcome) => ({ type: 'running', outcome }));
-    const { arrived } = this.#options;
-    if (arrived === null) {
+    const left = this.#left;
+    if (left === null) {
       const incoming = prepared(this.#incoming);
       return context.effect(() => incoming.resume(done));
     }
     context.effect(() =>
-      arrived.state((state) => {
-        if (state.ok && state.value === 'running') return done(succeeded(arrived));
-        arrived.unfence((outcome) => done(outcome.ok ? succeeded(arrived) : failed(outcome.error)));
+      left.state((state) => {
+        if (state.ok && state.value === 'running') return done(succeeded(left));
+        left.unfence((outcome) => done(outcome.ok ? succeeded(left) : failed(outcome.error)));
       }),
     );
   }
@@ -291,7 +328,7 @@ export class DestinationSession {
       side: 'destination',
       phase: result === null ? PHASES[this.#machine.phase] : finalPhase(result),
       round: this.#round,
-      totalBytes: begin.type === 'asked' ? begin.terms.memoryBytes : 0,
+      totalBytes: termsOf(begin)?.memoryBytes ?? 0,
       goodputBytesPerSec: 0,
       etaMs: null,
       reason: this.#machine.reason,
@@ -319,6 +356,12 @@ const PHASES: Readonly<Record<DestinationPhase, MigrationPhase>> = {
 function finalPhase(result: DestinationResult): MigrationPhase {
   if (result.type === 'received') return 'completed';
   return result.error.code === 'ERR_DWCP_CANCELLED' ? 'cancelled' : 'failed';
+}
+
+function notRegainable(): DwcpError {
+  return new DwcpError('ERR_DWCP_UNSUPPORTED', 'nothing of this guest can be regained', {
+    hint: 'Start the migration anew.',
+  });
 }
 
 function deafSource(): DwcpError {

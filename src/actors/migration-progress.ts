@@ -56,6 +56,7 @@ const PHASES: Readonly<Record<SourcePhase, MigrationPhase>> = {
   preparing: 'preflight',
   opening: 'preflight',
   precopy: 'precopy',
+  regaining: 'precopy',
   stopAndCopy: 'stopAndCopy',
   awaitLoaded: 'stopAndCopy',
   strictVerify: 'verifying',

@@ -5,12 +5,40 @@ import type {
   ArrivalRecord,
   FenceRecord,
   GuestRecord,
+  IncomingRecord,
   MigrationRecord,
+  MigrationTerms,
+  OutgoingRecord,
 } from '../protocols/migration/types.ts';
 import { DwcpError } from '../util/errors.ts';
+import { decodeTerms, encodeTerms } from './migration-wire.ts';
 
 export function encodeRecordValue(record: MigrationRecord): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(record.value));
+  return new TextEncoder().encode(JSON.stringify(plain(record)));
+}
+
+function plain(record: MigrationRecord): object {
+  if (record.kind !== 'incoming' && record.kind !== 'outgoing') return record.value;
+  return { ...record.value, terms: encodeTerms(record.value.terms) };
+}
+
+export function decodeIncoming(record: StoredRecord): IncomingRecord {
+  const fields = parse(record);
+  const from = text(record, fields, 'from');
+  return { from, terms: terms(record, fields), reference: reference(record, fields) };
+}
+
+export function decodeOutgoing(record: StoredRecord): OutgoingRecord {
+  const fields = parse(record);
+  const to = text(record, fields, 'to');
+  return { to, terms: terms(record, fields), reference: reference(record, fields) };
+}
+
+/** With the same checks as if a peer had sent them. */
+function terms(record: StoredRecord, fields: Fields): MigrationTerms {
+  const value = fields['terms'];
+  if (typeof value !== 'object' || value === null) throw damaged(record, 'terms');
+  return decodeTerms(text(record, value as Fields, 'migrationId'), value);
 }
 
 export function decodeFence(record: StoredRecord): FenceRecord {

@@ -32,7 +32,7 @@ import {
   type SessionStatus,
   tooLate,
 } from './migration-shell.ts';
-import { sessionPath } from './migration-wire.ts';
+import { encodeMessage, sessionPath } from './migration-wire.ts';
 import type { ActorContext, SpawnOptions } from './system.ts';
 
 export interface SourceSessionOptions extends SessionParts {
@@ -45,6 +45,7 @@ export interface SourceSessionOptions extends SessionParts {
   readonly link: SessionLink | null;
   readonly profile: TransferProfile;
   readonly isRestored: boolean;
+  readonly isResumed: boolean;
   /** Bytes per second that the link lets through right now; 0 is unlimited. */
   readonly maxBandwidth: () => number;
   readonly publish: (status: SessionStatus) => void;
@@ -96,14 +97,16 @@ export class SourceSession {
   #isFinished = false;
 
   constructor(options: SourceSessionOptions, context: ActorContext<SourceMessage>) {
-    const { terms, from, to, reference, link, isRestored } = options;
+    const { terms, from, to, reference, link, isRestored, isResumed } = options;
     this.#options = options;
     this.#startedAtUs = context.nowUs();
     this.#shell = new MigrationShell(terms.migrationId, link, options);
     const fence = { reference };
     const linkIsUp = link !== null;
-    this.#machine = new SourceMachine({ terms, self: from, to, fence, linkIsUp, isRestored });
-    if (isRestored || options.guest === null) this.#step({ type: 'start' }, context);
+    this.#machine = new SourceMachine({
+      ...{ terms, self: from, to, fence, linkIsUp, isRestored, isResumed },
+    });
+    if (isRestored || isResumed || options.guest === null) this.#step({ type: 'start' }, context);
     else this.#preflight(options.guest, context);
     context.setTimer('sample', context.nowUs() + SAMPLE_INTERVAL_US, { type: 'sample' });
   }
@@ -220,6 +223,19 @@ export class SourceSession {
           outcome,
         }));
         return context.effect(() => opened(outgoing).round(reported));
+      }
+      case 'askHeld': {
+        const { firstPage, pageCount } = effect;
+        const { migrationId } = this.#options.terms;
+        const key = outgoing?.holdKey ?? NOTHING;
+        const message = { type: 'heldRequest', firstPage, pageCount, key } as const;
+        return context.effect(() => this.#shell.sendEnvelope(encodeMessage(migrationId, message)));
+      }
+      case 'held': {
+        const compared = context.completion<number>((outcome) =>
+          toInput({ type: 'held', outcome }),
+        );
+        return context.effect(() => compareHeld(opened(outgoing), effect, compared));
       }
       case 'stopAndCopy': {
         const copied = context.completion<RoundReport>((outcome) =>
@@ -392,6 +408,15 @@ const RUNS_AGAIN: ReadonlySet<SourcePhase> = new Set([
 
 function toInput(input: SourceInput): SourceMessage {
   return { type: 'input', input };
+}
+
+function compareHeld(
+  outgoing: OutgoingMigration,
+  { firstPage, hashes }: SourceEffect & { type: 'held' },
+  done: Completion<number>,
+): void {
+  if (outgoing.held !== undefined) return outgoing.held(firstPage, hashes, done);
+  done(failed(new DwcpError('ERR_DWCP_UNSUPPORTED', 'nothing of this guest can be regained')));
 }
 
 function opened(outgoing: OutgoingMigration | null): OutgoingMigration {

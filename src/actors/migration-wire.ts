@@ -4,9 +4,10 @@
  */
 import { dwcp } from '#wire';
 import type { IncomingEndpoint } from '../ports/hypervisor.ts';
-import { PAGE_DIGEST_BYTES } from '../ports/memory.ts';
+import { PAGE_DIGEST_BYTES, PAGE_HASH_BYTES } from '../ports/memory.ts';
 import {
   DIGEST_BLOCK_PAGES,
+  HELD_BLOCK_PAGES,
   type MigrationMessage,
   type MigrationTerms,
   RESUME_GRACE_MS_MAX,
@@ -44,23 +45,7 @@ export function encodeMessage(migrationId: string, message: MigrationMessage): d
 function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope {
   switch (message.type) {
     case 'prepareRequest': {
-      const { terms } = message;
-      return {
-        prepareRequest: {
-          migrationId,
-          transferId: terms.transferId,
-          epoch: terms.epoch,
-          guestKind: terms.guestKind,
-          guestName: terms.guestName,
-          memoryBytes: terms.memoryBytes,
-          pageBytes: terms.pageBytes,
-          machine: { ...terms.machine },
-          launchJson: terms.launchJson,
-          maxDowntimeMs: terms.maxDowntimeMs,
-          resumeGraceMs: terms.resumeGraceMs,
-          verify: VERIFY_TO_WIRE[terms.verify],
-        },
-      };
+      return { prepareRequest: encodeTerms(message.terms) };
     }
     case 'prepareReply': {
       const { outcome } = message;
@@ -85,6 +70,16 @@ function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope
       return { copied: { migrationId } };
     case 'reattach':
       return { reattach: { migrationId } };
+    case 'regain':
+      return { regain: { migrationId } };
+    case 'heldRequest': {
+      const { firstPage, pageCount, key } = message;
+      return { heldRequest: { migrationId, firstPage, pageCount, key } };
+    }
+    case 'heldPages':
+      return {
+        heldPages: { migrationId, firstPage: message.firstPage, hashes: message.hashes },
+      };
     case 'loaded':
       return { loaded: { migrationId } };
     case 'fenced':
@@ -117,6 +112,11 @@ function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope
   }
 }
 
+export function encodeTerms(terms: MigrationTerms): dwcp.IPrepareRequest {
+  const { verify, machine, ...plain } = terms;
+  return { ...plain, machine: { ...machine }, verify: VERIFY_TO_WIRE[verify] };
+}
+
 /** Null for payloads that are no concern of the machines, such as a link's own. */
 export function decodeMessage(
   migrationId: string,
@@ -146,6 +146,9 @@ function decode(migrationId: string, envelope: dwcp.IEnvelope): MigrationMessage
   }
   if (envelope.copied) return { type: 'copied' };
   if (envelope.reattach) return { type: 'reattach' };
+  if (envelope.regain) return { type: 'regain' };
+  if (envelope.heldRequest) return decodeHeldRequest(envelope.heldRequest);
+  if (envelope.heldPages) return decodeHeldPages(envelope.heldPages);
   if (envelope.loaded) return { type: 'loaded' };
   if (envelope.fenced) return { type: 'fenced', epoch: integer(envelope.fenced.epoch, 'epoch') };
   if (envelope.resumed) return { type: 'resumed' };
@@ -173,7 +176,22 @@ function decode(migrationId: string, envelope: dwcp.IEnvelope): MigrationMessage
   return null;
 }
 
-function decodeTerms(migrationId: string, request: dwcp.IPrepareRequest): MigrationTerms {
+function decodeHeldRequest({ firstPage, pageCount, key }: dwcp.IHeldRequest): MigrationMessage {
+  return {
+    type: 'heldRequest',
+    firstPage: integer(firstPage, 'firstPage'),
+    pageCount: integer(pageCount, 'pageCount'),
+    key: key ?? new Uint8Array(),
+  };
+}
+
+function decodeHeldPages(held: dwcp.IHeldPages): MigrationMessage {
+  const hashes = held.hashes ?? new Uint8Array();
+  check(hashes.length <= HELD_BLOCK_PAGES * PAGE_HASH_BYTES, `${hashes.length} bytes of hashes`);
+  return { type: 'heldPages', firstPage: integer(held.firstPage, 'firstPage'), hashes };
+}
+
+export function decodeTerms(migrationId: string, request: dwcp.IPrepareRequest): MigrationTerms {
   const { guestKind, guestName, pageBytes, launchJson } = request;
   const machine = request.machine ?? {};
   check(guestKind === 'memory' || guestKind === 'qemu', `guest kind "${guestKind}"`);

@@ -38,8 +38,8 @@ export class NodeInbox {
     }
     if (envelope.prepareRequest) return this.#prepare(peer, migrationId, envelope, context);
     if (envelope.resumedQuery) return this.#answerQuery(peer, migrationId, context);
-    const { fenced, digestBlock, reattach } = envelope;
-    if (fenced || digestBlock || reattach) {
+    const { fenced, digestBlock, reattach, regain } = envelope;
+    if (fenced || digestBlock || reattach || regain) {
       const error = new DwcpError('ERR_DWCP_MIGRATION_UNKNOWN', `no migration ${migrationId} here`);
       this.#send(peer, migrationId, { type: 'migrationFailed', error }, context);
     }

@@ -62,7 +62,7 @@ export class Operations {
     const { reference } = guest;
     const { profile = 'v3' } = options;
     sessions.spawnSource(
-      { terms, to, guest, reference, profile, isRestored: false, done },
+      { terms, to, guest, reference, profile, isRestored: false, isResumed: false, done },
       context,
     );
   }

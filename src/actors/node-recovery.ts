@@ -4,10 +4,21 @@
  */
 import type { Guest, GuestKind, GuestReference, Hypervisor } from '../ports/hypervisor.ts';
 import type { Storage, StoredRecord } from '../ports/storage.ts';
-import type { ArrivalRecord, FenceRecord } from '../protocols/migration/types.ts';
+import type {
+  ArrivalRecord,
+  FenceRecord,
+  IncomingRecord,
+  OutgoingRecord,
+} from '../protocols/migration/types.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { inTurn } from '../util/in-turn.ts';
-import { decodeArrival, decodeFence, decodeGuest } from './migration-records.ts';
+import {
+  decodeArrival,
+  decodeFence,
+  decodeGuest,
+  decodeIncoming,
+  decodeOutgoing,
+} from './migration-records.ts';
 
 export interface Recovery {
   readonly guests: readonly RecoveredGuest[];
@@ -17,6 +28,9 @@ export interface Recovery {
   }[];
   /** Guests that arrived whole and have no record of their own; null when the process is gone. */
   readonly arrivals: readonly { readonly record: ArrivalRecord; readonly guest: Guest | null }[];
+  /** Guests that are half here, and moves that were in their rounds; their processes live. */
+  readonly incoming: readonly { readonly record: IncomingRecord; readonly guest: Guest }[];
+  readonly outgoing: readonly { readonly record: OutgoingRecord; readonly guest: Guest }[];
   /** Guests whose process is gone for certain. */
   readonly gone: readonly { readonly name: string; readonly epoch: number }[];
   /** Guests that did not answer, by name, and their processes: they may run. */
@@ -40,7 +54,7 @@ export function recover(
 ): void {
   const list = (kind: string, listed: Completion<readonly StoredRecord[]>): void =>
     storage.list(`${kind}/`, listed);
-  inTurn(['fence', 'arrival', 'guest', 'unlogged'], list, (lists) => {
+  inTurn(['fence', 'arrival', 'guest', 'unlogged', 'incoming', 'outgoing'], list, (lists) => {
     const records = lists.ok ? decodeRecords(lists.value) : lists;
     if (!records.ok) return done(records);
     new RecoveryRun(storage, hypervisors, records.value).run(done);
@@ -52,16 +66,21 @@ interface Records {
   readonly arrivals: readonly ArrivalRecord[];
   readonly guests: readonly ReturnType<typeof decodeGuest>[];
   readonly unlogged: readonly ReturnType<typeof decodeGuest>[];
+  readonly incoming: readonly IncomingRecord[];
+  readonly outgoing: readonly OutgoingRecord[];
 }
 
 function decodeRecords(lists: readonly (readonly StoredRecord[])[]): Outcome<Records> {
-  const [fences = [], arrivals = [], guests = [], unlogged = []] = lists;
+  const [fences = [], arrivals = [], guests = [], unlogged = [], incoming = [], outgoing = []] =
+    lists;
   try {
     return succeeded({
       fences: fences.map(decodeFence),
       arrivals: arrivals.map(decodeArrival),
       guests: guests.map(decodeGuest),
       unlogged: unlogged.map(decodeGuest),
+      incoming: incoming.map(decodeIncoming),
+      outgoing: outgoing.map(decodeOutgoing),
     });
   } catch (error) {
     if (error instanceof DwcpError) return failed(error);
@@ -77,6 +96,8 @@ class RecoveryRun {
   readonly #fenced: ReadonlySet<string>;
   readonly #guests = new Map<string, RecoveredGuest>();
   readonly #arrivals: Recovery['arrivals'][number][] = [];
+  readonly #incoming: Recovery['incoming'][number][] = [];
+  readonly #outgoing: Recovery['outgoing'][number][] = [];
   readonly #gone: Recovery['gone'][number][] = [];
   readonly #silent = new Map<string, number>();
   readonly #faults: DwcpError[] = [];
@@ -90,7 +111,7 @@ class RecoveryRun {
   }
 
   run(done: Completion<Recovery>): void {
-    const { guests, arrivals } = this.#records;
+    const { guests, arrivals, incoming, outgoing } = this.#records;
     const stale = this.#records.fences.filter((fence) => this.#isStale(fence));
     const forget = ({ migrationId }: FenceRecord, one: Completion<void>): void =>
       this.#storage.remove(`fence/${migrationId}`, one);
@@ -100,6 +121,10 @@ class RecoveryRun {
         inTurn(guests, (record, one) => this.#adopt(record, one), next),
       (next: Completion<unknown>) =>
         inTurn(arrivals, (record, one) => this.#find(record, one), next),
+      (next: Completion<unknown>) =>
+        inTurn(incoming, (record, one) => this.#findHalf(record, one), next),
+      (next: Completion<unknown>) =>
+        inTurn(outgoing, (record, one) => this.#findRounds(record, one), next),
       (next: Completion<unknown>) => this.#removeOrphans(next),
     ];
     inTurn(
@@ -146,11 +171,45 @@ class RecoveryRun {
     });
   }
 
+  /** It has a record of its own by now, or arrived whole, or is gone: then this one says nothing any more. */
+  #findHalf(record: IncomingRecord, done: Completion<void>): void {
+    const { reference, terms } = record;
+    const { guests, arrivals } = this.#records;
+    const isWhole = [...guests, ...arrivals].some((whole) => {
+      return isSameProcess(whole.reference, reference);
+    });
+    const forget = (): void => this.#storage.remove(`incoming/${terms.migrationId}`, done);
+    if (isWhole) return forget();
+    adoptGuest(this.#hypervisors, reference, (adopted) => {
+      if (!adopted.ok) {
+        // What lives and does not answer is an orphan, and killed as one.
+        if (adopted.error.code !== 'ERR_DWCP_GUEST_FAILED') this.#faults.push(adopted.error);
+        return forget();
+      }
+      this.#incoming.push({ record, guest: adopted.value });
+      done(succeeded(undefined));
+    });
+  }
+
+  /** Past its fence, that record settles it; a guest that is gone moves no more. */
+  #findRounds(record: OutgoingRecord, done: Completion<void>): void {
+    const { reference, terms } = record;
+    const { guestName, migrationId } = terms;
+    const guest = this.#guests.get(guestName)?.guest ?? null;
+    const isHere = guest !== null && isSameProcess(guest.reference, reference);
+    if (!isHere || this.#fenced.has(guestName)) {
+      return this.#storage.remove(`outgoing/${migrationId}`, done);
+    }
+    this.#outgoing.push({ record, guest });
+    done(succeeded(undefined));
+  }
+
   #removeOrphans(done: Completion<unknown>): void {
     const keep = new Set(
-      [...this.#records.guests, ...this.#records.arrivals, ...this.#fences].map(
-        ({ reference }) => reference.socketPath,
-      ),
+      [
+        ...[...this.#records.guests, ...this.#records.arrivals, ...this.#fences],
+        ...this.#incoming.map(({ record }) => record),
+      ].map(({ reference }) => reference.socketPath),
     );
     inTurn(
       this.#hypervisors.values(),
@@ -183,6 +242,8 @@ class RecoveryRun {
         return { record, guest: this.#guests.get(record.guestName)?.guest ?? null };
       }),
       arrivals: this.#arrivals,
+      incoming: this.#incoming,
+      outgoing: this.#outgoing,
       gone: this.#gone,
       silent: this.#silent,
       unlogged: new Set(this.#unlogged()),

@@ -3,7 +3,7 @@ import type { dwcp } from '#wire';
 import type { MigrationReceipt } from '../node.ts';
 import type { Guest, Hypervisor } from '../ports/hypervisor.ts';
 import type { TransferProfile } from '../ports/transfer-profile.ts';
-import type { DestinationBeginning } from '../protocols/migration/destination.ts';
+import { type DestinationBeginning, nameOf } from '../protocols/migration/destination.ts';
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { type Completion, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { destinationSession } from './migration-destination.ts';
@@ -21,6 +21,8 @@ export interface Session {
   readonly side: 'source' | 'destination';
   readonly guestName: string;
   readonly ref: ActorRef<SessionCommand>;
+  /** A source whose rounds an earlier process began. */
+  readonly isResumed: boolean;
   readonly done: Completion<MigrationReceipt> | null;
 }
 
@@ -31,6 +33,7 @@ export interface SourceSpec {
   readonly reference: Guest['reference'];
   readonly profile: TransferProfile;
   readonly isRestored: boolean;
+  readonly isResumed: boolean;
   readonly done: Completion<MigrationReceipt> | null;
 }
 
@@ -113,6 +116,7 @@ export class SessionTable {
       side: 'source',
       guestName,
       ref: this.#watched(migrationId, spawned, context),
+      isResumed: spec.isResumed,
       done: spec.done,
     });
   }
@@ -121,6 +125,7 @@ export class SessionTable {
     const { migrationId, from, begin } = spec;
     const { id, hypervisors } = this.#options;
     const kind = begin.type === 'asked' ? begin.terms.guestKind : begin.record.reference.kind;
+    const { guestName } = nameOf(begin);
     const hypervisor: Hypervisor | null = hypervisors.get(kind) ?? null;
     const received = context.completion<{ guest: Guest; epoch: number }>((outcome) =>
       outcome.ok
@@ -145,8 +150,9 @@ export class SessionTable {
       migrationId,
       peer: from,
       side: 'destination',
-      guestName: begin.type === 'asked' ? begin.terms.guestName : begin.record.guestName,
+      guestName,
       ref: this.#watched(migrationId, spawned, context),
+      isResumed: false,
       done: null,
     });
   }

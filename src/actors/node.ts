@@ -179,10 +179,14 @@ export class NodeState {
 
   #sourceFinished(report: NodeMessage & { type: 'sourceFinished' }, context: NodeContext): void {
     const { migrationId, outcome } = report;
-    const name = this.#sessions.get(migrationId)?.guestName;
+    const session = this.#sessions.get(migrationId);
     this.#sessions.sourceFinished(migrationId, outcome, context);
     const stayed = outcome.ok && outcome.value.result.type === 'stayed';
-    if (stayed && name !== undefined) this.#ownership.stayed(name, context);
+    if (!stayed || session === undefined) return;
+    this.#ownership.stayed(session.guestName, context);
+    const managed = this.#guests.get(session.guestName);
+    // It may stand still since its agent died; the log says whether it may run.
+    if (session.isResumed && managed !== undefined) this.#ownership.confirm(managed.guest, context);
   }
 
   /** Owned here and not running: nobody but an operator helps, so somebody has to hear of it. */
@@ -202,6 +206,8 @@ export class NodeState {
     for (const { guest, epoch } of recovery.guests) this.#guests.manage(guest, epoch, context);
     for (const fence of recovery.fences) this.#settleFence(fence, context);
     for (const arrival of recovery.arrivals) this.#settleArrival(arrival, context);
+    for (const incoming of recovery.incoming) this.#regainIncoming(incoming, context);
+    for (const outgoing of recovery.outgoing) this.#regainOutgoing(outgoing, context);
     for (const { guest } of recovery.guests) {
       const managed = this.#guests.get(guest.reference.name);
       if (managed?.migrationId === null) this.#ownership.confirm(guest, context);
@@ -213,7 +219,26 @@ export class NodeState {
     const { migrationId, guestName, epoch, reference, to } = record;
     const terms = { ...UNKNOWN_TERMS, migrationId, guestName, epoch, guestKind: reference.kind };
     this.#sessions.spawnSource(
-      { terms, to, guest, reference, profile: 'v3', isRestored: true, done: null },
+      { terms, to, guest, reference, profile: 'v3', isRestored: true, isResumed: false, done: null },
+      context,
+    );
+  }
+
+  /** An earlier process received it; its source may go on. */
+  #regainIncoming({ record, guest }: Recovery['incoming'][number], context: NodeContext): void {
+    const { from, terms } = record;
+    const { migrationId } = terms;
+    const begin = { type: 'held', record } as const;
+    this.#sessions.spawnDestination({ migrationId, from, begin, arrived: guest }, context);
+  }
+
+  /** An earlier process was in its rounds. */
+  #regainOutgoing({ record, guest }: Recovery['outgoing'][number], context: NodeContext): void {
+    const { to, terms, reference } = record;
+    // What an operator had limited it to is not known any more.
+    this.#bandwidth.setMigration(terms.migrationId, to, this.#options.migrationBandwidth ?? 0);
+    this.#sessions.spawnSource(
+      { terms, to, guest, reference, profile: 'v3', isRestored: false, isResumed: true, done: null },
       context,
     );
   }

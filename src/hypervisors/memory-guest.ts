@@ -23,7 +23,7 @@ import {
   removeGuestFiles,
   writeGuestFile,
 } from './memory/guest-files.ts';
-import { MemoryIncoming } from './memory/incoming.ts';
+import { openMemoryIncoming } from './memory/incoming.ts';
 import { PAGE_BYTES } from './memory/memory.ts';
 import { allThreadsStopped, isAlive, kill, readStartTicks } from './process-fence.ts';
 
@@ -104,7 +104,14 @@ class MemoryHypervisor implements Hypervisor {
     const { name, memoryBytes } = options.description;
     launch(
       { dataDir: this.#dataDir, name, sizeBytes: memoryBytes, flags: ['--incoming'] },
-      (outcome) => done(outcome.ok ? receive(outcome.value, options) : outcome),
+      (outcome) => {
+        if (!outcome.ok) return done(outcome);
+        const guest = outcome.value;
+        openMemoryIncoming(guest, { ...options, isResumed: false }, (opened) => {
+          if (!opened.ok) guest.kill(() => {});
+          done(opened);
+        });
+      },
     );
   }
 
@@ -154,16 +161,6 @@ function preflight({ description }: IncomingOptions): DwcpError | null {
     `"${description.name}" needs ${description.memoryBytes} bytes, available are ${availableBytes}`,
     { hint: 'Free memory on this host, or choose another destination.' },
   );
-}
-
-function receive(guest: MemoryGuest, options: IncomingOptions): Outcome<IncomingGuest> {
-  try {
-    return succeeded(new MemoryIncoming(guest, options));
-  } catch (error) {
-    guest.kill(() => {});
-    if (error instanceof DwcpError) return failed(error);
-    return failed(new DwcpError('ERR_DWCP_GUEST_FAILED', String(error), { cause: error }));
-  }
 }
 
 interface LaunchOptions {

@@ -33,6 +33,14 @@ export interface MemoryAddon {
   createRegion(name: string, sizeBytes: number, hugePages: boolean): NativeRegion;
   mapRegion(fd: number, sizeBytes: number, offsetBytes: number): NativeRegion;
   digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array;
+  hashPages(region: Region, firstPage: number, pageCount: number, key: Uint8Array): Uint8Array;
+  removeEqualPages(
+    region: Region,
+    firstPage: number,
+    hashes: Uint8Array,
+    key: Uint8Array,
+    set: PageSet,
+  ): number;
   fillRegion(region: Region, seed: number, zeroEvery: number): void;
   probeWriteTracking(): void;
   readonly kernels: PageKernels;
@@ -88,6 +96,29 @@ export function probeWriteTracking(): void {
 /** `PAGE_DIGEST_BYTES` per page, little-endian, of the memory as it is now. */
 export function digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array {
   return coded(() => addon.digestPages(region, firstPage, pageCount));
+}
+
+export interface PageHashOptions {
+  readonly region: Region;
+  readonly firstPage: number;
+  /** `PAGE_HASH_KEY_BYTES`, drawn for this exchange. */
+  readonly key: Uint8Array;
+}
+
+/** `PAGE_HASH_BYTES` per page, by which two hosts know whether their pages are equal. */
+export function hashPages(options: PageHashOptions, pageCount: number): Uint8Array {
+  const { region, firstPage, key } = options;
+  return coded(() => addon.hashPages(region, firstPage, pageCount, key));
+}
+
+/** Takes the pages out of `set` that have these hashes; how many they are. */
+export function removeEqualPages(
+  options: PageHashOptions,
+  hashes: Uint8Array,
+  set: PageSet,
+): number {
+  const { region, firstPage, key } = options;
+  return coded(() => addon.removeEqualPages(region, firstPage, hashes, key, set));
 }
 
 /** For tests: every page random and unlike the others, each `zeroEvery`-th zero (0: none). */

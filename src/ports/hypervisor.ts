@@ -7,6 +7,11 @@
  *                                                                     \-> abort, before `fenced` was sent
  *   target  prepareIncoming -> loaded -> (the commit is applied) -> resume
  *                                    \-> discard
+ *
+ * An agent that dies in the middle of the rounds leaves both guests, and what the destination's one has in
+ * its memory:
+ *
+ *   source  openOutgoing -> held* -> round* ...      target  [adopt, or suspend] -> resumeIncoming -> held* ...
  */
 import type { Completion, DwcpError } from '../util/errors.ts';
 import type { TransferProfile } from './transfer-profile.ts';
@@ -63,6 +68,11 @@ export interface Guest {
   /** Runs the guest again once the log says that it is this host's. Never called on a time-out. */
   unfence(done: Completion<void>): void;
   openOutgoing(options: OutgoingOptions, done: Completion<OutgoingMigration>): void;
+  /**
+   * Of a guest that is half here: goes on receiving, over a new link. Absent where what came does not
+   * outlive its agent.
+   */
+  resumeIncoming?(options: IncomingOptions, done: Completion<IncomingGuest>): void;
   /** Completes when the process has exited. */
   kill(done: Completion<void>): void;
   /** Forgets the guest without touching it: it outlives its agent. */
@@ -117,6 +127,13 @@ export interface OutgoingOptions extends TransferName {
 export interface OutgoingMigration {
   /** The first sends everything, each later one what was dirtied meanwhile; done when all was acknowledged. */
   round(done: Completion<RoundReport>): void;
+  /** Drawn for this outgoing migration: under it the peer hashes the pages it holds. */
+  readonly holdKey?: Uint8Array;
+  /**
+   * Before the first round: these pages are at the destination, as `PAGE_HASH_BYTES` each. Those that are
+   * equal here and now are not sent by it. Answers how many. Absent as `resumeIncoming` is.
+   */
+  held?(firstPage: number, hashes: Uint8Array, done: Completion<number>): void;
   /** A cheap sample; safe at any time. */
   progress(): TransferProgress;
   /**
@@ -178,6 +195,13 @@ export interface IncomingGuest {
   loaded(done: Completion<void>): void;
   /** As landed (memory guest) or of the loaded memory (QEMU), before the resume only for the latter. */
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;
+  /**
+   * Of the memory itself, never of notes of what landed, as `PAGE_HASH_BYTES` each under `key`. Nothing may be
+   * landing. Absent as `resumeIncoming` is.
+   */
+  held?(firstPage: number, pageCount: number, key: Uint8Array, done: Completion<Uint8Array>): void;
+  /** Takes nothing more; what is there stays, for {@link Guest.resumeIncoming}. */
+  suspend?(done: Completion<Guest>): void;
   /** Only after the commit is applied. */
   resume(done: Completion<Guest>): void;
   /** Kills the incoming guest. Idempotent. */

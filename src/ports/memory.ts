@@ -38,3 +38,7 @@ export interface DirtyScan {
 
 /** Bytes per page in a digest block: the CRC32C of each 2 KiB half of a 4 KiB page. */
 export const PAGE_DIGEST_BYTES = 8;
+
+/** Bytes per page where two hosts find out which pages are equal, and of the key that this takes. */
+export const PAGE_HASH_BYTES = 16;
+export const PAGE_HASH_KEY_BYTES = 16;

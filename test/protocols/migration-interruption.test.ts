@@ -85,15 +85,6 @@ describe('a cut before fenced was sent', () => {
     );
   });
 
-  it('ends the migration when the peer’s agent is another one afterwards', () => {
-    const world = worldAfter('off', 0);
-    while (world.source.phase !== 'precopy') world.advance(0);
-    world.inject('crashDestination');
-    world.linkUp();
-    while (world.advance(0));
-    assert.equal(world.settledBy, 'stayed');
-    assert.equal(world.guest.copies.source, 'running');
-  });
 });
 
 describe('the return path over a cut', () => {

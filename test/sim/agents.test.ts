@@ -196,7 +196,16 @@ function qemu(world: World): { process: QemuProcess; agent: LocalEnd; log: Guest
   const [host] = world.hosts as [SimHost];
   const log = new GuestLog();
   const sockets = new LocalSockets(host);
-  const guests = new HostGuests(host, { log, nextInstance: 1, operationUs: () => 5_000 }, sockets);
+  const guests = new HostGuests(
+    host,
+    {
+      log,
+      nextInstance: 1,
+      ...{ hashes: ({ memory }, first, count) => memory.hashes(first, count), held: () => {} },
+      operationUs: () => 5_000,
+    },
+    sockets,
+  );
   const process = guests.start({ kind: 'qemu', vm: 'vm', pageCount: 16, epoch: 1 });
   assert.ok(process instanceof QemuProcess);
   process.fill();
@@ -260,7 +269,12 @@ test('two copies that execute at once are seen, whoever believes what', () => {
   const log = new GuestLog();
   const guests = new HostGuests(
     host,
-    { log, nextInstance: 1, operationUs: () => 1_000 },
+    {
+      log,
+      nextInstance: 1,
+      ...{ hashes: ({ memory }, first, count) => memory.hashes(first, count), held: () => {} },
+      operationUs: () => 1_000,
+    },
     new LocalSockets(host),
   );
   const checker = new OneRunner(log);

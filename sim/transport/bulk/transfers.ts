@@ -47,6 +47,8 @@ export interface Ack {
 
 /** What checkers see of every transfer of a world. */
 export interface TransferObserver {
+  /** Perhaps anew, under the name that it had over a link that is gone. */
+  begins(name: ChunkName): void;
   built(name: ChunkName, seq: number, pages: readonly number[], frame: Uint8Array): void;
   landed(name: ChunkName, seq: number, page: number): void;
   released(name: ChunkName, seq: number): void;
@@ -202,6 +204,7 @@ export class PageSending extends Sending implements PageSender {
     super(host, name);
     this.#region = region;
     this.#listener = listener;
+    host.observer?.begins(name);
   }
 
   send(pages: PageSet): void {

@@ -4,6 +4,8 @@ import type {
   GuestDescription,
   GuestReference,
   GuestState,
+  IncomingGuest,
+  IncomingOptions,
   OutgoingMigration,
   OutgoingOptions,
   PreflightOptions,
@@ -19,6 +21,7 @@ import {
   type GuestProcess,
   reportSchema,
 } from './control.ts';
+import { openMemoryIncoming } from './incoming.ts';
 import { PAGE_BYTES } from './memory.ts';
 import { openMemoryOutgoing } from './outgoing.ts';
 
@@ -94,6 +97,10 @@ export class MemoryGuest implements Guest {
 
   openOutgoing(options: OutgoingOptions, done: Completion<OutgoingMigration>): void {
     openMemoryOutgoing(this, options, done);
+  }
+
+  resumeIncoming(options: IncomingOptions, done: Completion<IncomingGuest>): void {
+    openMemoryIncoming(this, { ...options, isResumed: true }, done);
   }
 
   kill(done: Completion<void>): void {

@@ -2,7 +2,14 @@
  * The source's end of moving a memory guest: scan and protect, send, and at the end park the workload,
  * freeze the process, and scan once more.
  */
-import { createPageSet, createTracker, digestPages, type NativeRegion } from '../../native.ts';
+import { randomBytes } from 'node:crypto';
+import {
+  createPageSet,
+  createTracker,
+  digestPages,
+  type NativeRegion,
+  removeEqualPages,
+} from '../../native.ts';
 import type {
   GuestReference,
   OutgoingMigration,
@@ -10,7 +17,7 @@ import type {
   RoundReport,
   TransferProgress,
 } from '../../ports/hypervisor.ts';
-import type { DirtyTracker, PageSet } from '../../ports/memory.ts';
+import { type DirtyTracker, PAGE_HASH_KEY_BYTES, type PageSet } from '../../ports/memory.ts';
 import type { PageSender, SendEvent } from '../../ports/transport.ts';
 import { assert } from '../../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
@@ -51,6 +58,7 @@ interface Round {
 }
 
 class MemoryOutgoing implements OutgoingMigration {
+  readonly holdKey: Uint8Array = randomBytes(PAGE_HASH_KEY_BYTES);
   readonly #guest: MovableGuest;
   readonly #region: NativeRegion;
   readonly #tracker: DirtyTracker;
@@ -59,6 +67,7 @@ class MemoryOutgoing implements OutgoingMigration {
   readonly #onFailure: (error: DwcpError) => void;
   #round: Round | null = null;
   #dirtyBytesPerSec = 0;
+  #isScanned = false;
   #isClosed = false;
 
   constructor(guest: MovableGuest, options: OutgoingOptions) {
@@ -78,6 +87,18 @@ class MemoryOutgoing implements OutgoingMigration {
       { transferId, epoch, profile, region: this.#region },
       (event) => this.#sent(event),
     );
+  }
+
+  /** Scanned and protected first: what is written behind the comparison is in the next scan. */
+  held(firstPage: number, hashes: Uint8Array, done: Completion<number>): void {
+    const compared = attempt(() => {
+      if (this.#isClosed) throw aborted(this.#guest.reference.name);
+      if (!this.#isScanned) this.#tracker.scan(this.#dirty);
+      this.#isScanned = true;
+      const pages = { region: this.#region, firstPage, key: this.holdKey };
+      return removeEqualPages(pages, hashes, this.#dirty);
+    });
+    setImmediate(() => done(compared));
   }
 
   round(done: Completion<RoundReport>): void {

@@ -3,7 +3,8 @@
  * could run the guest, and it runs the guest only once this host has applied that commit.
  *
  *   destination/arrival -> destination/commit -> destination/settlement
- *     beside them: destination/comparison;   destination/discard from everywhere before the commit
+ *     beside them: destination/comparison;   destination/discard from everywhere before the commit;
+ *     before `fenced` is here: destination/interruption and destination/regain
  */
 import { assert } from '../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../util/errors.ts';
@@ -27,6 +28,7 @@ import {
   linkUp as linkIsBack,
   reattach,
 } from './destination/interruption.ts';
+import { hashHeld, heldHashed, regain, restoreHeld } from './destination/regain.ts';
 import { arrivalForgotten, comparisonOver } from './destination/settlement.ts';
 import { DestinationState } from './destination/state.ts';
 import type {
@@ -37,6 +39,7 @@ import type {
 } from './destination/types.ts';
 import type { MigrationMessage, Timed } from './types.ts';
 
+export { nameOf, termsOf } from './destination/state.ts';
 export type {
   DestinationBeginning,
   DestinationEffect,
@@ -102,6 +105,8 @@ function take(state: DestinationState, input: DestinationInput): void {
       return stored(state, input.token, input.outcome);
     case 'prepared':
       return prepared(state, input.outcome);
+    case 'held':
+      return heldHashed(state, input.firstPage, input.outcome);
     case 'loaded':
       return loaded(state, input.outcome);
     case 'resumed':
@@ -127,6 +132,7 @@ function start(state: DestinationState): void {
   assert(state.phase === 'idle', 'a migration starts once');
   const { begin } = state.options;
   if (begin.type === 'asked') return prepare(state, begin.terms);
+  if (begin.type === 'held') return restoreHeld(state, begin.record);
   restore(state, begin.record, begin.isAlive);
 }
 
@@ -143,6 +149,10 @@ function receive(state: DestinationState, message: MigrationMessage): void {
       return load(state);
     case 'reattach':
       return reattach(state);
+    case 'regain':
+      return regain(state);
+    case 'heldRequest':
+      return hashHeld(state, message);
     case 'fenced':
       return fenced(state, message.epoch);
     case 'resumedQuery':

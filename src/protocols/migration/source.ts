@@ -12,7 +12,13 @@ import { DwcpError, type Outcome } from '../../util/errors.ts';
 import type { EtaInterval } from './convergence.ts';
 import { cancel, fail } from './source/abort.ts';
 import { fenceStored, guestFenced } from './source/fence.ts';
-import { graceOver, interrupted, interruptionOf, reattached } from './source/interruption.ts';
+import {
+  graceOver,
+  interrupted,
+  interruptionOf,
+  isOfLink,
+  reattached,
+} from './source/interruption.ts';
 import {
   abortApplied,
   applied,
@@ -35,6 +41,7 @@ import {
   proposePrepare,
   roundDone,
 } from './source/precopy.ts';
+import { heldCompared, heldPages, resume } from './source/regain.ts';
 import { fenceForgotten, guestSettled } from './source/settlement.ts';
 import { SourceState, timedOut, unreachablePeer } from './source/state.ts';
 import type {
@@ -76,6 +83,13 @@ export class SourceMachine {
   /** Null while the link stands. */
   interruption(nowUs: number): string | null {
     return interruptionOf(this.#state, nowUs);
+  }
+  /** How often an agent died, and the migration went on. */
+  get restarts(): number {
+    return this.#state.restarts;
+  }
+  get heldEqualPages(): number {
+    return this.#state.heldEqualPages;
   }
   /** How often the link broke and the migration went on. */
   get cuts(): number {
@@ -128,6 +142,8 @@ function take(state: SourceState, input: SourceInput): void {
       return opened(state, input.outcome);
     case 'roundDone':
       return roundDone(state, input);
+    case 'held':
+      return heldCompared(state, input.outcome);
     case 'copied':
       return copied(state, input.outcome);
     case 'done':
@@ -135,7 +151,7 @@ function take(state: SourceState, input: SourceInput): void {
     case 'digests':
       return digested(state, input.firstPage, input.outcome);
     case 'outgoingFailed':
-      return fail(state, input.error);
+      return isOfLink(state, input.error) ? undefined : fail(state, input.error);
     case 'cancel':
       return cancel(state);
     case 'proposed':
@@ -151,6 +167,7 @@ function take(state: SourceState, input: SourceInput): void {
 function start(state: SourceState): void {
   assert(state.phase === 'idle', 'a migration starts once');
   if (state.options.isRestored) return restore(state);
+  if (state.options.isResumed === true) return resume(state);
   propose(state);
 }
 
@@ -159,6 +176,8 @@ function receive(state: SourceState, message: MigrationMessage): void {
   switch (message.type) {
     case 'prepareReply':
       return prepared(state, message.outcome);
+    case 'heldPages':
+      return heldPages(state, message);
     case 'loaded':
       return loaded(state);
     case 'resumed':
@@ -223,7 +242,7 @@ function linkDown(state: SourceState, error: DwcpError): void {
 
 function timer(state: SourceState, id: string): void {
   const { to } = state.options;
-  if (id === 'prepare' && state.phase === 'preparing') {
+  if (id === 'prepare' && (state.phase === 'preparing' || state.phase === 'regaining')) {
     return fail(state, timedOut(`${to} did not answer the preflight`));
   }
   if (id === 'loaded' && state.phase === 'awaitLoaded') {

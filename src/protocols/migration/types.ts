@@ -21,6 +21,10 @@ export const DIGEST_BLOCKS_IN_FLIGHT_MAX = 4;
 /** A guest that is half moved occupies memory twice. */
 export const RESUME_GRACE_MS_MAX = 3_600_000;
 
+/** Pages per block of hashes: 64 KiB of them. */
+export const HELD_BLOCK_PAGES = 4096;
+export const HELD_REQUESTS_MAX = 4;
+
 export interface MigrationTerms {
   readonly migrationId: string;
   readonly guestName: string;
@@ -50,6 +54,16 @@ export type MigrationMessage =
   | { readonly type: 'copied' }
   /** The link was down, and what was said last may be lost. */
   | { readonly type: 'reattach' }
+  /** One of the agents is another process than before: asks whether what came is still there. */
+  | { readonly type: 'regain' }
+  /** Hash these pages of what is there. At most {@link HELD_REQUESTS_MAX} unanswered. */
+  | {
+      readonly type: 'heldRequest';
+      readonly firstPage: number;
+      readonly pageCount: number;
+      readonly key: Uint8Array;
+    }
+  | { readonly type: 'heldPages'; readonly firstPage: number; readonly hashes: Uint8Array }
   | { readonly type: 'loaded' }
   | { readonly type: 'fenced'; readonly epoch: number }
   /** The guest runs at the destination. The source takes it as news of the guest, never as ownership. */
@@ -91,6 +105,24 @@ export interface ArrivalRecord {
   readonly reference: GuestReference;
 }
 
+/**
+ * `incoming/<migrationId>` at the destination, from before it said that it is ready: finds a guest that is half
+ * here. What it holds is no record of ours but its memory, which its own process keeps: a page is there once it
+ * landed, and never before. A machine that was started anew has no such process.
+ */
+export interface IncomingRecord {
+  readonly from: string;
+  readonly terms: MigrationTerms;
+  readonly reference: GuestReference;
+}
+
+/** `outgoing/<migrationId>` at the source, while rounds are sent: what a restarted agent goes on with. */
+export interface OutgoingRecord {
+  readonly to: string;
+  readonly terms: MigrationTerms;
+  readonly reference: GuestReference;
+}
+
 /** `guest/<name>`: what a restarted agent re-adopts. */
 export interface GuestRecord {
   readonly reference: GuestReference;
@@ -100,6 +132,8 @@ export interface GuestRecord {
 export type MigrationRecord =
   | { readonly kind: 'fence'; readonly value: FenceRecord }
   | { readonly kind: 'arrival'; readonly value: ArrivalRecord }
+  | { readonly kind: 'incoming'; readonly value: IncomingRecord }
+  | { readonly kind: 'outgoing'; readonly value: OutgoingRecord }
   | { readonly kind: 'guest'; readonly value: GuestRecord };
 
 /**
@@ -148,6 +182,11 @@ export type CommonInput =
   | { readonly type: 'applied'; readonly vm: VmOwnership | null };
 
 export type Timed<I> = I & { readonly nowUs: number };
+
+/** Whether what came of it outlives the agents: a QEMU ends with the stream that it loads. */
+export function isRegainable({ guestKind, resumeGraceMs }: MigrationTerms): boolean {
+  return guestKind === 'memory' && resumeGraceMs > 0;
+}
 
 export function recordKey(kind: MigrationRecord['kind'], id: string): string {
   return `${kind}/${id}`;

@@ -18,6 +18,7 @@ import type { Scenario } from './scenarios.ts';
 
 const DWCP = fileURLToPath(new URL('../../../../bin/dwcp.js', import.meta.url));
 const GUEST = 'vm';
+const RECORDS = ['fence', 'guest', 'arrival', 'incoming', 'outgoing'] as const;
 const NODES = ['a', 'b', 'c'] as const;
 /** The first round then lasts about 200 ms: a fault can come in its middle. */
 const PACE_BYTES_PER_SEC = 64 * 2 ** 20;
@@ -208,11 +209,10 @@ export class FaultyMoves {
   async #assertNothingLeft(end: SeenGuest): Promise<void> {
     await this.#until(
       () => {
-        const left = NODES.flatMap((node) => this.#records(node, 'fence', 'guest', 'arrival'));
+        const left = NODES.flatMap((node) => this.#records(node, ...RECORDS));
         return left.length === 1 && left[0] === `${end.node}/guest/${GUEST}`;
       },
-      () =>
-        `no record is left behind: ${NODES.flatMap((node) => this.#records(node, 'fence', 'guest', 'arrival'))}`,
+      () => `no record is left behind: ${NODES.flatMap((node) => this.#records(node, ...RECORDS))}`,
     );
   }
 

@@ -43,19 +43,20 @@ function at(
 const MID_ROUND = { delayMs: 60 } as const;
 
 export const memoryScenarios: readonly Scenario[] = [
-  // The source dies before `fenced` was sent: it is the source's guest, whatever the other side did.
+  // The source dies before `fenced` was sent: it is the source's guest, whatever the other side did. Once it
+  // had noted its rounds the next agent goes on with them, as long as it did not note its fence.
   at('source', 'source', 'before send prepareRequest'),
   at('source', 'source', 'after send prepareRequest'),
-  at('source', 'source', 'before openOutgoing'),
-  at('source', 'source', 'before round', MID_ROUND),
-  at('source', 'source', 'after round'),
-  at('source', 'source', 'before stopAndCopy'),
-  at('source', 'source', 'after stopAndCopy'),
-  at('source', 'source', 'before send copied'),
-  at('source', 'source', 'after send copied'),
-  at('source', 'source', 'before fence'),
-  at('source', 'source', 'after fence'),
-  at('source', 'source', 'before put fence'),
+  at('source', 'either', 'before openOutgoing'),
+  at('source', 'destination', 'before round', MID_ROUND),
+  at('source', 'destination', 'after round'),
+  at('source', 'destination', 'before stopAndCopy'),
+  at('source', 'destination', 'after stopAndCopy'),
+  at('source', 'destination', 'before send copied'),
+  at('source', 'destination', 'after send copied'),
+  at('source', 'destination', 'before fence'),
+  at('source', 'destination', 'after fence'),
+  at('source', 'destination', 'before put fence'),
   at('source', 'source', 'after put fence'),
   at('source', 'source', 'before send fenced'),
   // It dies with `fenced` sent: the destination's commit races the abort that it proposes on its return,
@@ -73,7 +74,7 @@ export const memoryScenarios: readonly Scenario[] = [
   at('destination', 'source', 'before prepareIncoming'),
   at('destination', 'source', 'after prepareIncoming'),
   at('destination', 'source', 'before send prepareReply'),
-  at('destination', 'source', 'after send prepareReply', { isWaiting: true, ...MID_ROUND }),
+  at('destination', 'destination', 'after send prepareReply', { isWaiting: true, ...MID_ROUND }),
   at('destination', 'source', 'before load'),
   at('destination', 'source', 'before send loaded'),
   // It dies with `fenced` in its hands and nothing committed: the two others note the abort without it.

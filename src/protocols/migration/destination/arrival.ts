@@ -2,6 +2,7 @@
 import type { Outcome } from '../../../util/errors.ts';
 import type { MigrationTerms } from '../types.ts';
 import { discardNow, fail } from './discard.ts';
+import { noteIncoming } from './regain.ts';
 import { finish } from './settlement.ts';
 import type { DestinationState } from './state.ts';
 import type { PreparedGuest } from './types.ts';
@@ -14,6 +15,10 @@ export function prepare(state: DestinationState, terms: MigrationTerms): void {
 
 export function prepared(state: DestinationState, outcome: Outcome<PreparedGuest>): void {
   state.busy = null;
+  // It is here, and half full.
+  if (!outcome.ok && state.isRegaining) {
+    return state.wantDiscard ? discardNow(state) : fail(state, outcome.error);
+  }
   if (!outcome.ok) {
     if (!state.wantDiscard) {
       state.send({ type: 'prepareReply', outcome: { ok: false, error: outcome.error } });
@@ -22,6 +27,9 @@ export function prepared(state: DestinationState, outcome: Outcome<PreparedGuest
   }
   state.reference = outcome.value.reference;
   if (state.wantDiscard) return discardNow(state);
+  state.isRegaining = false;
+  state.needsRegain = false;
+  if (state.terms !== null) noteIncoming(state, state.terms, outcome.value);
   state.enter('receiving', 'receiving memory');
   state.send({ type: 'prepareReply', outcome: { ok: true, value: outcome.value.endpoint } });
 }

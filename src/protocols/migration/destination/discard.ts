@@ -1,5 +1,6 @@
 /** Giving up before any commit: the incoming guest is removed. */
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
+import { isRegainable } from '../types.ts';
 import { finish, forgetArrival } from './settlement.ts';
 import type { DestinationState } from './state.ts';
 
@@ -14,6 +15,12 @@ export function fail(state: DestinationState, error: DwcpError): void {
 /** The hypervisor lost the incoming guest; behind `fenced` its resume tells. */
 export function incomingFailed(state: DestinationState, error: DwcpError): void {
   if (!state.isUndecided) return state.note('incoming failed', error.message);
+  // The link that it came over is gone for good: what came so far is here, and its source may ask for it.
+  const isOfLink = state.isCut && error.code === 'ERR_DWCP_PEER_UNREACHABLE';
+  if (isOfLink && state.terms !== null && isRegainable(state.terms)) {
+    state.needsRegain = true;
+    return;
+  }
   fail(state, error);
 }
 
@@ -27,6 +34,7 @@ export function sourceAborted(state: DestinationState, code: string, reason: str
 export function beginDiscard(state: DestinationState, reason: string): void {
   state.wantDiscard = true;
   state.emit({ type: 'cancelTimer', id: 'grace' });
+  state.note('discarding', reason);
   state.enter('discarding', reason);
   if (state.isGone) return afterDiscard(state, { ok: true, value: undefined });
   // A load may wait for bytes that an aborted source never sends, so the discard does not wait for it.

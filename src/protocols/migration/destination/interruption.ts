@@ -4,30 +4,45 @@
  */
 import { DwcpError } from '../../../util/errors.ts';
 import type { VmOwnership } from '../../ownership/types.ts';
+import { isRegainable } from '../types.ts';
 import { beginDiscard } from './discard.ts';
 import type { DestinationState } from './state.ts';
 
 /** By then the source has given up, and the log has most likely told. */
 const LONGER_US = 10_000_000;
+/** A source that restarted first asks the log whether its migration still holds. */
+const REGAIN_WITHIN_US = 60_000_000;
 
 export function linkDown(state: DestinationState, error: DwcpError): void {
   if (!state.isUndecided) return;
   state.failure = error;
-  if (state.phase === 'preparing' || state.resumeGraceMs === 0) {
-    return beginDiscard(state, error.message);
-  }
-  state.isCut = true;
+  // Nothing came yet.
+  const isEarly = state.phase === 'preparing' && !state.isRegaining;
+  if (isEarly || state.resumeGraceMs === 0) return beginDiscard(state, error.message);
   state.note('interrupted', error.message);
-  const atUs = state.nowUs + state.resumeGraceMs * 1000 + LONGER_US;
-  state.emit({ type: 'setTimer', id: 'grace', atUs });
+  waitForSource(state);
+}
+
+export function waitForSource(state: DestinationState): void {
+  state.isCut = true;
+  setGrace(state, state.resumeGraceMs * 1000 + LONGER_US);
 }
 
 export function linkUp(state: DestinationState, peerRestarted: boolean): void {
   if (!state.isCut || !state.isUndecided) return;
+  if (peerRestarted) state.needsRegain = true;
+  if (state.needsRegain) {
+    const { terms } = state;
+    if (terms !== null && isRegainable(terms)) return setGrace(state, REGAIN_WITHIN_US);
+    return beginDiscard(state, `${state.options.from} restarted`);
+  }
   state.isCut = false;
   state.emit({ type: 'cancelTimer', id: 'grace' });
-  if (peerRestarted) return beginDiscard(state, `${state.options.from} restarted`);
   state.failure = null;
+}
+
+function setGrace(state: DestinationState, afterUs: number): void {
+  state.emit({ type: 'setTimer', id: 'grace', atUs: state.nowUs + afterUs });
 }
 
 export function graceOver(state: DestinationState): void {

@@ -45,6 +45,10 @@ export function finishWhenCompared(state: DestinationState): void {
 export function finish(state: DestinationState, result: DestinationResult): void {
   state.emit({ type: 'cancelTimer', id: 'compare' });
   state.emit({ type: 'cancelTimer', id: 'propose' });
+  if (state.hasIncomingRecord) {
+    const key = recordKey('incoming', state.options.migrationId);
+    state.emit({ type: 'forget', token: 'incomingForgotten', key });
+  }
   state.phase = 'finished';
   state.emit({ type: 'finished', result });
 }

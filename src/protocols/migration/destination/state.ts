@@ -6,8 +6,9 @@ import type { GuestReference } from '../../../ports/hypervisor.ts';
 import { assert } from '../../../util/assert.ts';
 import type { DwcpError } from '../../../util/errors.ts';
 import type { OwnershipCommand } from '../../ownership/types.ts';
-import type { MigrationMessage } from '../types.ts';
+import type { MigrationMessage, MigrationTerms } from '../types.ts';
 import type {
+  DestinationBeginning,
   DestinationEffect,
   DestinationOptions,
   DestinationPhase,
@@ -20,6 +21,20 @@ const BEFORE_FENCED: ReadonlySet<DestinationPhase> = new Set([
   'loading',
   'loaded',
 ]);
+
+/** Null for a guest that arrived whole: it only waits for its commit. */
+export function termsOf(begin: DestinationBeginning): MigrationTerms | null {
+  if (begin.type === 'arrived') return null;
+  return begin.type === 'asked' ? begin.terms : begin.record.terms;
+}
+
+export function nameOf(begin: DestinationBeginning): {
+  readonly guestName: string;
+  readonly epoch: number;
+} {
+  if (begin.type === 'arrived') return begin.record;
+  return begin.type === 'asked' ? begin.terms : begin.record.terms;
+}
 
 export class DestinationState {
   readonly options: DestinationOptions;
@@ -40,6 +55,14 @@ export class DestinationState {
   isCut = false;
   /** This host applied the migration's `prepare`. */
   isPrepared = false;
+
+  // an agent that died
+  readonly terms: MigrationTerms | null;
+  hasIncomingRecord = false;
+  /** What came is here, and nobody receives more until the source asks what that is. */
+  needsRegain = false;
+  isRegaining = false;
+  heldInFlight = 0;
 
   // the commit
   /** What the log was asked last, for when it could not take it. */
@@ -71,8 +94,9 @@ export class DestinationState {
   constructor(options: DestinationOptions) {
     this.options = options;
     const { begin } = options;
-    const terms = begin.type === 'asked' ? begin.terms : null;
-    const { guestName, epoch } = begin.type === 'asked' ? begin.terms : begin.record;
+    const terms = termsOf(begin);
+    const { guestName, epoch } = nameOf(begin);
+    this.terms = terms;
     this.guestName = guestName;
     this.epoch = epoch;
     this.pageCount = terms === null ? 0 : Math.ceil(terms.memoryBytes / terms.pageBytes);

@@ -1,7 +1,13 @@
 /** What the destination's half of a migration is told, what it asks for, and how it ends. */
 import type { GuestReference, IncomingEndpoint } from '../../../ports/hypervisor.ts';
 import type { DwcpError, Outcome } from '../../../util/errors.ts';
-import type { ArrivalRecord, CommonEffect, CommonInput, MigrationTerms } from '../types.ts';
+import type {
+  ArrivalRecord,
+  CommonEffect,
+  CommonInput,
+  IncomingRecord,
+  MigrationTerms,
+} from '../types.ts';
 
 export type DestinationPhase =
   | 'idle'
@@ -26,6 +32,11 @@ export type DestinationInput =
   | CommonInput
   | { readonly type: 'start' }
   | { readonly type: 'prepared'; readonly outcome: Outcome<PreparedGuest> }
+  | {
+      readonly type: 'held';
+      readonly firstPage: number;
+      readonly outcome: Outcome<Uint8Array>;
+    }
   | { readonly type: 'loaded'; readonly outcome: Outcome<void> }
   | { readonly type: 'resumed'; readonly outcome: Outcome<GuestReference> }
   | { readonly type: 'discarded'; readonly outcome: Outcome<void> }
@@ -36,6 +47,14 @@ export type DestinationInput =
 export type DestinationEffect =
   | CommonEffect
   | { readonly type: 'prepareIncoming'; readonly terms: MigrationTerms }
+  /** What was received so far is received on, over the link of now; answered with `prepared`. */
+  | { readonly type: 'resumeIncoming'; readonly terms: MigrationTerms }
+  | {
+      readonly type: 'held';
+      readonly firstPage: number;
+      readonly pageCount: number;
+      readonly key: Uint8Array;
+    }
   | { readonly type: 'load' }
   /** Only behind an applied commit. */
   | { readonly type: 'resume' }
@@ -57,7 +76,9 @@ export interface DestinationOptions {
 export type DestinationBeginning =
   | { readonly type: 'asked'; readonly terms: MigrationTerms }
   /** An earlier process held `fenced` and died; the guest that arrived may live, or not. */
-  | { readonly type: 'arrived'; readonly record: ArrivalRecord; readonly isAlive: boolean };
+  | { readonly type: 'arrived'; readonly record: ArrivalRecord; readonly isAlive: boolean }
+  /** An earlier process died while memory came, and what came is here. */
+  | { readonly type: 'held'; readonly record: IncomingRecord };
 
 export interface DigestBlock {
   readonly firstPage: number;

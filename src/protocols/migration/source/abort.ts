@@ -33,7 +33,9 @@ export function abort(state: SourceState, error: DwcpError, tellPeer: boolean): 
     state.busy === 'openOutgoing' ||
     state.busy === 'fence' ||
     state.busy === 'digests' ||
+    state.busy === 'unfence' ||
     state.busy === 'persistFence';
+  state.note('giving up', error.message);
   state.enter('aborting', error.message);
   if (!mustWait) abortNow(state);
 }
@@ -58,6 +60,11 @@ export function abortNow(state: SourceState): void {
 
 /** The guest is running again, or never stopped; without a record nobody settles it at a restart. */
 export function forgetFence(state: SourceState): void {
-  const key = recordKey('fence', state.options.terms.migrationId);
+  const { migrationId } = state.options.terms;
+  if (state.hasOutgoingRecord) {
+    const key = recordKey('outgoing', migrationId);
+    state.emit({ type: 'forget', token: 'forgetOutgoing', key });
+  }
+  const key = recordKey('fence', migrationId);
   state.emit({ type: 'forget', token: 'forgetFence', key });
 }

@@ -5,8 +5,11 @@
  * long as it may stand still; then the migration is given up.
  */
 import { DwcpError } from '../../../util/errors.ts';
+import { isRegainable } from '../types.ts';
 import { fail } from './abort.ts';
 import { sendFenced } from './fence.ts';
+import { askHeldAgain, regain } from './regain.ts';
+import { nextRound } from './rounds.ts';
 import { type SourceState, unreachablePeer } from './state.ts';
 import type { SourcePhase } from './types.ts';
 
@@ -14,6 +17,7 @@ import type { SourcePhase } from './types.ts';
 const HOLDS_OUT: ReadonlySet<SourcePhase> = new Set([
   'opening',
   'precopy',
+  'regaining',
   'stopAndCopy',
   'awaitLoaded',
   'fencing',
@@ -21,7 +25,7 @@ const HOLDS_OUT: ReadonlySet<SourcePhase> = new Set([
 ]);
 
 export function interrupted(state: SourceState, error: DwcpError): void {
-  if (!HOLDS_OUT.has(state.phase) || graceMs(state) === 0) return fail(state, error);
+  if (!holdsOut(state) || graceMs(state) === 0) return fail(state, error);
   state.cut = { sinceUs: state.nowUs, error };
   state.cuts += 1;
   state.isRoundCut = true;
@@ -36,7 +40,7 @@ export function limitWait(state: SourceState): void {
 
 export function graceOver(state: SourceState): void {
   const { cut } = state;
-  if (cut === null || !HOLDS_OUT.has(state.phase)) return;
+  if (cut === null || !holdsOut(state)) return;
   const { to } = state.options;
   const what = `the link to ${to} was down for ${seconds((state.nowUs - cut.sinceUs) / 1000)} s`;
   const limit =
@@ -51,10 +55,15 @@ export function graceOver(state: SourceState): void {
 /** The link is back. What was said on it may be lost, so the peer is asked where it is. */
 export function reattached(state: SourceState, peerRestarted: boolean): void {
   const { cut } = state;
-  if (cut === null || !HOLDS_OUT.has(state.phase)) return;
+  if (cut === null || !holdsOut(state)) return;
   state.cut = null;
   state.cancelTimer('grace');
-  if (peerRestarted) return fail(state, unreachablePeer(state.options.to));
+  // This agent restarted, and asks the log first.
+  if (state.phase === 'proposing') return;
+  if (peerRestarted || state.isTransferLost) {
+    return isRegainableIn(state) ? regain(state) : fail(state, unreachablePeer(state.options.to));
+  }
+  if (state.phase === 'regaining') return askHeldAgain(state);
   const downMs = (state.nowUs - cut.sinceUs) / 1000;
   state.note('resumed', `the link was down for ${seconds(downMs)} s`);
   state.send({ type: 'reattach' });
@@ -63,16 +72,26 @@ export function reattached(state: SourceState, peerRestarted: boolean): void {
   if (state.phase === 'precopy' && state.busy === null) nextRound(state);
 }
 
-/** Rounds pause while the link is down: each would only collect anew what nobody can take. */
-export function nextRound(state: SourceState): void {
-  if (state.cut !== null) return;
-  state.busy = 'round';
-  state.emit({ type: 'round' });
+function holdsOut({ phase, isRegaining }: SourceState): boolean {
+  return HOLDS_OUT.has(phase) || (phase === 'proposing' && isRegaining);
+}
+
+/** Only of a guest that runs: one that stands still does not wait for an agent to start. */
+function isRegainableIn({ phase, options }: SourceState): boolean {
+  return isRegainable(options.terms) && (phase === 'precopy' || phase === 'regaining');
+}
+
+/** True where it is the link that failed, and waiting for it decides. */
+export function isOfLink(state: SourceState, error: DwcpError): boolean {
+  if (state.cut === null || error.code !== 'ERR_DWCP_PEER_UNREACHABLE') return false;
+  if (!isRegainableIn(state)) return false;
+  state.isTransferLost = true;
+  return true;
 }
 
 /** For people: while the link is down, that is why nothing moves. */
 export function interruptionOf(state: SourceState, nowUs: number): string | null {
-  if (state.cut === null || !HOLDS_OUT.has(state.phase)) return null;
+  if (state.cut === null || !holdsOut(state)) return null;
   const down = seconds((nowUs - state.cut.sinceUs) / 1000);
   return `link to ${state.options.to} is down for ${down} s of ${seconds(graceMs(state))} s`;
 }

@@ -7,18 +7,20 @@ import type {
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import type { OwnershipAnswer } from '../../ownership/types.ts';
 import { type ConvergenceDecision, decideConvergence } from '../convergence.ts';
+import { isRegainable, recordKey } from '../types.ts';
 import { abort, abortNow } from './abort.ts';
 import { fence } from './fence.ts';
-import { limitWait, nextRound } from './interruption.ts';
+import { interrupted, isOfLink, limitWait } from './interruption.ts';
 import { prepareCommand, refusedPrepare } from './log.ts';
-import { type SourceState, unreachablePeer } from './state.ts';
+import { askHeld, resumeApplied } from './regain.ts';
+import { nextRound } from './rounds.ts';
+import { PREPARE_TIMEOUT_US, type SourceState, unreachablePeer } from './state.ts';
 import type { SourceInput } from './types.ts';
 import { startStrictVerification } from './verification.ts';
 
 /** Without a majority by then nothing moves; the guest runs on. */
 const PROPOSE_PATIENCE_MS = 5_000;
 const BUSY_US = 100_000;
-const PREPARE_TIMEOUT_US = 60_000_000;
 const LOADED_TIMEOUT_US = 60_000_000;
 
 export function propose(state: SourceState): void {
@@ -38,6 +40,12 @@ export function proposePrepare(state: SourceState): void {
 
 export function prepareApplied(state: SourceState, outcome: Outcome<OwnershipAnswer>): void {
   if (state.phase !== 'proposing') return;
+  if (state.isRegaining) {
+    // Of a peer that did not come yet nothing is known but that: it is waited for like any other.
+    const isAlone = !state.linkIsUp && state.cut === null;
+    if (isAlone) interrupted(state, unreachablePeer(state.options.to));
+    return resumeApplied(state, outcome);
+  }
   // It may still come to be applied after our patience: the abort that goes behind it undoes it.
   if (!outcome.ok) return abort(state, outcome.error, false);
   if (outcome.value.ok) return prepare(state);
@@ -57,10 +65,12 @@ function prepare(state: SourceState): void {
 }
 
 export function prepared(state: SourceState, outcome: Outcome<IncomingEndpoint>): void {
-  if (state.phase !== 'preparing') return;
+  const isExpected = state.phase === 'preparing' || state.phase === 'regaining';
+  if (!isExpected || state.isOpen || state.busy !== null) return;
   state.cancelTimer('prepare');
-  if (!outcome.ok) return abort(state, outcome.error, false);
-  state.enter('opening', 'the destination is ready');
+  if (!outcome.ok) return abort(state, outcome.error, state.isRegaining);
+  if (!state.isRegaining) state.enter('opening', 'the destination is ready');
+  noteOutgoing(state);
   state.busy = 'openOutgoing';
   state.emit({ type: 'openOutgoing', endpoint: outcome.value });
 }
@@ -70,15 +80,31 @@ export function opened(state: SourceState, outcome: Outcome<OutgoingMigration | 
   if (outcome.ok) state.isOpen = true;
   if (state.wantAbort !== null) return abortNow(state);
   if (!outcome.ok) return abort(state, outcome.error, true);
+  if (state.isRegaining) return askHeld(state);
   state.enter('precopy', 'sending all memory');
   nextRound(state);
+}
+
+/** For the agent after this one. Nothing waits for it: without it the migration would end with this agent. */
+function noteOutgoing(state: SourceState): void {
+  const { terms, to, fence: guest } = state.options;
+  if (!isRegainable(terms) || state.hasOutgoingRecord) return;
+  state.hasOutgoingRecord = true;
+  state.emit({
+    type: 'persist',
+    token: 'outgoing',
+    key: recordKey('outgoing', terms.migrationId),
+    record: { kind: 'outgoing', value: { ...guest, to, terms } },
+  });
 }
 
 export function roundDone(state: SourceState, input: SourceInput & { type: 'roundDone' }): void {
   if (state.phase !== 'precopy') return;
   const { outcome, dirtyBytesPerSec, maxBytesPerSec } = input;
   state.busy = null;
-  if (!outcome.ok) return abort(state, outcome.error, true);
+  if (!outcome.ok) {
+    return isOfLink(state, outcome.error) ? undefined : abort(state, outcome.error, true);
+  }
   const { terms } = state.options;
   const { sentPages, remainingBytes, elapsedUs, stopped } = outcome.value;
   state.round += 1;

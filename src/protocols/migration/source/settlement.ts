@@ -2,7 +2,8 @@
 import { assert } from '../../../util/assert.ts';
 import type { Outcome } from '../../../util/errors.ts';
 import { recordKey } from '../types.ts';
-import { forgetFence } from './abort.ts';
+import { abortNow, forgetFence } from './abort.ts';
+import { guestGoesOn } from './regain.ts';
 import type { SourceState } from './state.ts';
 import type { PlainOperation, Verification } from './types.ts';
 
@@ -26,6 +27,8 @@ export function guestSettled(
   operation: Exclude<PlainOperation, 'fence'>,
   outcome: Outcome<void>,
 ): void {
+  if (state.phase === 'regaining') return guestGoesOn(state, outcome);
+  if (state.wantAbort !== null && operation === 'unfence') return abortNow(state);
   if (!outcome.ok) {
     // The guest stands where it is; its record stays, so a restarted agent tries again.
     state.note(`${operation} failed`, outcome.error.message);

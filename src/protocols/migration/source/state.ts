@@ -18,6 +18,9 @@ import {
 /** After this long without an outcome the source proposes to abort. It asks; it never resumes. */
 export const OUTCOME_TIMEOUT_US = 10_000_000;
 
+/** Room is made meanwhile, or what is there is found again. */
+export const PREPARE_TIMEOUT_US = 60_000_000;
+
 export class SourceState {
   readonly options: SourceOptions;
   readonly pageCount: number;
@@ -46,6 +49,19 @@ export class SourceState {
   /** The round under way saw the link down: how long it took says nothing of the link. */
   isRoundCut = false;
   isFenceDurable = false;
+
+  // an agent that died
+  /** The link that it had is gone for good, and what was on its way with it. */
+  isTransferLost = false;
+  isRegaining = false;
+  restarts = 0;
+  hasOutgoingRecord = false;
+  /** Asked for, answered, compared: each in order. */
+  heldAskedPages = 0;
+  heldPages = 0;
+  heldComparedPages = 0;
+  heldEqualPages = 0;
+  heldBlocks: { readonly firstPage: number; readonly hashes: Uint8Array }[] = [];
 
   // giving up before the fence
   wantAbort: DwcpError | null = null;

@@ -14,6 +14,8 @@ export type SourcePhase =
   | 'preparing'
   | 'opening'
   | 'precopy'
+  /** An agent died on the way: what the destination holds is asked for, before rounds go on. */
+  | 'regaining'
   | 'stopAndCopy'
   | 'awaitLoaded'
   | 'strictVerify'
@@ -48,6 +50,7 @@ export const PAST_NO_RETURN: ReadonlySet<SourcePhase> = new Set([
 
 export type SourceOperation =
   | 'openOutgoing'
+  | 'held'
   | 'round'
   | 'stopAndCopy'
   | 'fence'
@@ -70,6 +73,8 @@ export type SourceInput =
       /** What the link lets through right now; 0 is unlimited. */
       readonly maxBytesPerSec: number;
     }
+  /** How many of the compared pages are there already. */
+  | { readonly type: 'held'; readonly outcome: Outcome<number> }
   | { readonly type: 'copied'; readonly outcome: Outcome<RoundReport> }
   | {
       readonly type: 'done';
@@ -86,6 +91,9 @@ export type SourceInput =
 export type SourceEffect =
   | CommonEffect
   | { readonly type: 'openOutgoing'; readonly endpoint: IncomingEndpoint }
+  /** Asks the destination to hash pages that it holds, under the key of the outgoing migration. */
+  | { readonly type: 'askHeld'; readonly firstPage: number; readonly pageCount: number }
+  | { readonly type: 'held'; readonly firstPage: number; readonly hashes: Uint8Array }
   | { readonly type: 'round' }
   | { readonly type: 'stopAndCopy' }
   | { readonly type: 'fence' }
@@ -115,4 +123,6 @@ export interface SourceOptions {
   readonly linkIsUp: boolean;
   /** A fence record was found at start: everything before it happened in an earlier process. */
   readonly isRestored: boolean;
+  /** An earlier process was in its rounds: they go on, with what came of them. */
+  readonly isResumed?: boolean;
 }
