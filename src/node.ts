@@ -209,6 +209,11 @@ export interface MigrationReceipt extends PageClasses {
   readonly rawBytes: number;
   readonly comparedPages: number;
   readonly differentPages: number;
+  /** How often the link broke, or an agent died, and the move went on. */
+  readonly cuts: number;
+  readonly restarts: number;
+  /** After the last agent that died: pages that were at the destination already, and not sent again. */
+  readonly heldPages: number;
   /** Null when verification was off. */
   readonly verified: boolean | null;
 }

@@ -197,6 +197,9 @@ class MigrationRun {
 
   #moved(outcome: Outcome<MigrationReceipt>): void {
     this.#world.sometimes('a migration committed', outcome.ok);
+    this.#world.sometimes('a move went on after a cut', outcome.ok && outcome.value.cuts > 0);
+    const regained = outcome.ok && outcome.value.restarts > 0;
+    this.#world.sometimes('a move went on after an agent died', regained);
     this.#world.sometimes('memory was compared', outcome.ok && outcome.value.verified === true);
     if (outcome.ok && outcome.value.differentPages > 0) {
       this.#world.violate('verification', `${outcome.value.guest} was moved and differs`);
@@ -353,7 +356,8 @@ export function migrationScenario(
       ...['a migration committed', 'a migration was cancelled', 'memory was compared'],
       ...['the log aborted a migration', 'an agent restarted with a fence'],
       ...['an agent restarted with an arrival', 'a QEMU resumed its guest by itself'],
-      'a VM was started again by another owner',
+      ...['a VM was started again by another owner', 'a page was held after a crash'],
+      ...['a move went on after a cut', 'a move went on after an agent died'],
     ],
   };
 }

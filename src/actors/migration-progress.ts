@@ -17,6 +17,21 @@ export const NO_TRANSFER: TransferProgress = {
   dirtyBytesPerSec: 0,
 };
 
+/** What was sent by an outgoing migration and by those before it. */
+export function added(now: TransferProgress, before: TransferProgress): TransferProgress {
+  return {
+    ...now,
+    zeroPages: now.zeroPages + before.zeroPages,
+    duplicatePages: now.duplicatePages + before.duplicatePages,
+    deltaPages: now.deltaPages + before.deltaPages,
+    compressedPages: now.compressedPages + before.compressedPages,
+    rawPages: now.rawPages + before.rawPages,
+    rawBytes: now.rawBytes + before.rawBytes,
+    wireBytes: now.wireBytes + before.wireBytes,
+    ackedBytes: now.ackedBytes + before.ackedBytes,
+  };
+}
+
 /** Weight of the newest sample: about half a second of memory at ten samples a second. */
 const SMOOTHING = 0.2;
 

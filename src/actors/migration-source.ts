@@ -21,7 +21,14 @@ import {
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
-import { etaOf, faultOf, GoodputMeter, NO_TRANSFER, publicPhase } from './migration-progress.ts';
+import {
+  added,
+  etaOf,
+  faultOf,
+  GoodputMeter,
+  NO_TRANSFER,
+  publicPhase,
+} from './migration-progress.ts';
 import {
   type LinkNews,
   MigrationShell,
@@ -92,6 +99,8 @@ export class SourceSession {
   readonly #startedAtUs: number;
   #outgoing: OutgoingMigration | null = null;
   #transfer: TransferProgress = NO_TRANSFER;
+  /** By outgoing migrations before this one, which an agent's death at the destination ended. */
+  #spent: TransferProgress = NO_TRANSFER;
   #goodputBytesPerSec = 0;
   #stoppedMs = 0;
   #isFinished = false;
@@ -192,6 +201,7 @@ export class SourceSession {
 
   #opened(outcome: Outcome<OutgoingMigration>, context: ActorContext<SourceMessage>): void {
     if (outcome.ok) {
+      this.#spent = this.#transfer;
       this.#outgoing = outcome.value;
     }
     this.#step({ type: 'opened', outcome }, context);
@@ -347,6 +357,9 @@ export class SourceSession {
       rawPages: this.#transfer.rawPages,
       comparedPages: verification?.comparedPages ?? 0,
       differentPages: verification?.differentPages ?? 0,
+      cuts: this.#machine.cuts,
+      restarts: this.#machine.restarts,
+      heldPages: this.#machine.heldEqualPages,
       verified:
         verification === null ? null : verification.complete && verification.differentPages === 0,
     };
@@ -354,7 +367,7 @@ export class SourceSession {
 
   #sampleTransfer(context: ActorContext<SourceMessage>): void {
     if (this.#outgoing === null || RUNS_AGAIN.has(this.#machine.phase)) return;
-    this.#transfer = this.#outgoing.progress();
+    this.#transfer = added(this.#outgoing.progress(), this.#spent);
     this.#goodputBytesPerSec = this.#goodput.sample(this.#transfer.ackedBytes, context.nowUs());
   }
 

@@ -196,6 +196,9 @@ export function receiptFromWire(wire: dwcp.AdminReceipt.$Properties): MigrationR
     ...classesFromWire(wire),
     comparedPages: wire.comparedPages ?? 0,
     differentPages: wire.differentPages ?? 0,
+    cuts: wire.cuts ?? 0,
+    restarts: wire.restarts ?? 0,
+    heldPages: wire.heldPages ?? 0,
     verified: wire.verified ?? null,
   };
 }

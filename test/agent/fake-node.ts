@@ -32,6 +32,9 @@ export const RECEIPT: MigrationReceipt = {
   rawPages: 1,
   comparedPages: 8,
   differentPages: 0,
+  cuts: 2,
+  restarts: 1,
+  heldPages: 5,
   verified: true,
 };
 

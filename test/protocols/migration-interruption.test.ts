@@ -84,7 +84,6 @@ describe('a cut before fenced was sent', () => {
       'the destination hears of it by the log',
     );
   });
-
 });
 
 describe('the return path over a cut', () => {

@@ -71,6 +71,14 @@ test('a dirty page that a scan forgets is caught at the switch', () => {
   });
 });
 
+test('an account that names pages before they landed is caught when an agent dies', () => {
+  assertCaught('ledger', SimMemory.prototype, 'hashes', (hashes) => {
+    return function (this: SimMemory, firstPage, pageCount) {
+      return hashes.call(this, firstPage, pageCount).fill(7);
+    };
+  });
+});
+
 test('a chunk that lands over newer content is caught by the ledger', () => {
   assertCaught('ledger', PageReceiving.prototype, 'take', (take) => {
     return function (this: PageReceiving, chunk, frameBytes) {

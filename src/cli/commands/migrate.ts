@@ -74,6 +74,12 @@ function migrateOptions(options: MigrateCommandOptions): MigrateOptions {
   };
 }
 
+function survived({ cuts, restarts, heldPages }: MigrationReceipt): string[] {
+  if (cuts + restarts === 0) return [];
+  const held = restarts === 0 ? '' : `, found ${heldPages} pages there already`;
+  return [`went on after ${cuts} cuts of the link and ${restarts} deaths of an agent${held}`];
+}
+
 function describeReceipt(receipt: MigrationReceipt): string {
   const verdict =
     receipt.verified === null
@@ -82,6 +88,7 @@ function describeReceipt(receipt: MigrationReceipt): string {
   return [
     `${receipt.guest} moved ${receipt.from} -> ${receipt.to} in ${(receipt.totalMs / 1000).toFixed(2)} s`,
     `${receipt.rounds} rounds, stopped ${receipt.stoppedMs.toFixed(1)} ms, ${formatBytes(receipt.wireBytes)} on the wire`,
+    ...survived(receipt),
     verdict,
   ].join('\n');
 }
