@@ -6,6 +6,7 @@ import { labBench } from './lab/ceiling.ts';
 import { migrationBench } from './migration.ts';
 import { raftBench } from './raft.ts';
 import { readsBench } from './reads.ts';
+import { resumeBench } from './resume.ts';
 import { simBench } from './sim.ts';
 import { transportBench } from './transport.ts';
 import { wanMigrationBench } from './wan-migration.ts';
@@ -20,6 +21,7 @@ export const benches: ReadonlyMap<string, Bench> = new Map(
     migrationBench,
     raftBench,
     readsBench,
+    resumeBench,
     simBench,
     transportBench,
     wanMigrationBench,

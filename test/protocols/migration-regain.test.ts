@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MigrationWorld } from '../../sim/hypervisor/migration-world.ts';
+import type { VerifyMode } from '../../src/protocols/migration/types.ts';
 
 const PAGES = 20_000;
 
-function worldIn(phase: string, more = 0): MigrationWorld {
-  const world = new MigrationWorld({ verify: 'off', pageCount: PAGES });
+function worldIn(phase: string, more = 0, verify: VerifyMode = 'off'): MigrationWorld {
+  const world = new MigrationWorld({ verify, pageCount: PAGES });
   while (world.source.phase !== phase) assert.ok(world.advance(0), `it gets to ${phase}`);
   for (let step = 0; step < more; step += 1) world.advance(0);
   return world;
@@ -39,6 +40,17 @@ describe('an agent that dies in the middle of the rounds', () => {
     world.linkUp();
     while (world.advance(0));
     assertMoved(world, 1);
+  });
+
+  it('compares all of the memory at the end, wherever it died', () => {
+    for (const crash of ['crashSource', 'crashDestination'] as const) {
+      const world = worldIn('precopy', 0, 'after');
+      world.inject(crash);
+      world.linkUp();
+      while (world.advance(0));
+      assertMoved(world, 1);
+      assert.equal(world.source.comparedPages, PAGES);
+    }
   });
 
   it('may be both of them, and again while they compare', () => {

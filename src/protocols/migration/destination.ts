@@ -139,8 +139,8 @@ function start(state: DestinationState): void {
 function linkUp(state: DestinationState, peerRestarted: boolean): void {
   linkIsBack(state, peerRestarted);
   answerQuery(state);
-  // A restarted source reads no frozen memory.
-  if (peerRestarted) comparisonOver(state);
+  // A source that restarted behind its fence reads no frozen memory; before it, it begins anew.
+  if (peerRestarted && !state.isUndecided) comparisonOver(state);
 }
 
 function receive(state: DestinationState, message: MigrationMessage): void {

@@ -242,7 +242,9 @@ function linkDown(state: SourceState, error: DwcpError): void {
 
 function timer(state: SourceState, id: string): void {
   const { to } = state.options;
-  if (id === 'prepare' && (state.phase === 'preparing' || state.phase === 'regaining')) {
+  const isAsking = state.phase === 'preparing' || state.phase === 'regaining';
+  // Of a link that is down its own time decides.
+  if (id === 'prepare' && isAsking && state.cut === null) {
     return fail(state, timedOut(`${to} did not answer the preflight`));
   }
   if (id === 'loaded' && state.phase === 'awaitLoaded') {

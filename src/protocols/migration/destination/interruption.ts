@@ -11,7 +11,7 @@ import type { DestinationState } from './state.ts';
 /** By then the source has given up, and the log has most likely told. */
 const LONGER_US = 10_000_000;
 /** A source that restarted first asks the log whether its migration still holds. */
-const REGAIN_WITHIN_US = 60_000_000;
+const SPEAKS_WITHIN_US = 60_000_000;
 
 export function linkDown(state: DestinationState, error: DwcpError): void {
   if (!state.isUndecided) return;
@@ -31,14 +31,12 @@ export function waitForSource(state: DestinationState): void {
 export function linkUp(state: DestinationState, peerRestarted: boolean): void {
   if (!state.isCut || !state.isUndecided) return;
   if (peerRestarted) state.needsRegain = true;
-  if (state.needsRegain) {
-    const { terms } = state;
-    if (terms !== null && isRegainable(terms)) return setGrace(state, REGAIN_WITHIN_US);
+  const { terms } = state;
+  if (state.needsRegain && (terms === null || !isRegainable(terms))) {
     return beginDiscard(state, `${state.options.from} restarted`);
   }
-  state.isCut = false;
-  state.emit({ type: 'cancelTimer', id: 'grace' });
-  state.failure = null;
+  // It may have given up meanwhile: whoever goes on says so.
+  setGrace(state, SPEAKS_WITHIN_US);
 }
 
 function setGrace(state: DestinationState, afterUs: number): void {
@@ -51,6 +49,11 @@ export function graceOver(state: DestinationState): void {
 
 /** The source is back and does not know what we heard. */
 export function reattach(state: DestinationState): void {
+  if (state.isCut && !state.needsRegain) {
+    state.isCut = false;
+    state.failure = null;
+    state.emit({ type: 'cancelTimer', id: 'grace' });
+  }
   if (state.phase === 'loaded') return state.send({ type: 'loaded' });
   if (state.isUndecided || state.phase !== 'discarding') return;
   const error = state.failure ?? new DwcpError('ERR_DWCP_CANCELLED', state.reason);

@@ -11,7 +11,7 @@ import { PAGE_HASH_BYTES } from '../../../ports/memory.ts';
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import type { OwnershipAnswer } from '../../ownership/types.ts';
 import { HELD_BLOCK_PAGES, HELD_REQUESTS_MAX, type MigrationMessage } from '../types.ts';
-import { abort, abortNow, fail } from './abort.ts';
+import { abort, fail } from './abort.ts';
 import { prepareCommand, refusedPrepare } from './log.ts';
 import { nextRound } from './rounds.ts';
 import { PREPARE_TIMEOUT_US, type SourceState } from './state.ts';
@@ -69,7 +69,9 @@ export function askToRegain(state: SourceState): void {
   state.setTimer('prepare', PREPARE_TIMEOUT_US);
 }
 
+/** The destination answers one after the other: whoever is silent for so long is not there. */
 export function askHeld(state: SourceState): void {
+  state.setTimer('prepare', PREPARE_TIMEOUT_US);
   const { pageCount } = state;
   while (
     state.heldAskedPages < pageCount &&
@@ -116,15 +118,16 @@ function compareHeld(state: SourceState): void {
 }
 
 export function heldCompared(state: SourceState, outcome: Outcome<number>): void {
-  if (state.busy === 'held') state.busy = null;
-  if (state.wantAbort !== null) return abortNow(state);
-  if (state.phase !== 'regaining' || !state.isOpen) return;
+  // Of an outgoing migration that is being closed, or given up.
+  if (state.busy !== 'held') return;
+  state.busy = null;
   if (!outcome.ok) return abort(state, outcome.error, true);
   const left = state.pageCount - state.heldComparedPages;
   state.heldComparedPages += Math.min(HELD_BLOCK_PAGES, left);
   state.heldEqualPages += outcome.value;
   if (state.heldComparedPages < state.pageCount) return compareHeld(state);
   state.isRegaining = false;
+  state.cancelTimer('prepare');
   const reason = `${state.heldEqualPages} of ${state.pageCount} pages are at ${state.options.to} already`;
   state.note('regained', reason);
   state.enter('precopy', reason);
