@@ -42,6 +42,11 @@ const RESTART_AFTER_US = 500_000;
 const REPLACE_EVERY_US = 12_000_000;
 const CLAIM_EVERY_US = 5_000_000;
 const SETTLED_FOR_US = 2_000_000;
+/** Bytes per second of every few moves, until that is lifted. */
+const SLOW = 60_000;
+const SLOW_EVERY = 3;
+const SLOW_US = 1_000_000;
+const INTERRUPTED_US = 700_000;
 /** After healing whoever still moves a VM must have come to an end by then. */
 const MOVES_END_US = 8_000_000;
 
@@ -166,9 +171,14 @@ class MigrationRun {
         const transferId = id;
         const { maxDowntimeMs } = input;
         const verify = input.verify === 'after' && vm.startsWith('vm-q') ? 'strict' : input.verify;
+        const isSlow = id % SLOW_EVERY === 0;
+        if (isSlow) {
+          this.#liftLater(vm, `m${id}`, SLOW_US + (id % 7) * 500_000);
+          this.#interruptLater(host, this.#world.hostAt(input.to), id);
+        }
         node.actor.tell({
           ...{ type: 'migrate', guestName: vm, migrationId: `m${id}`, transferId },
-          options: { to, verify, maxDowntimeMs },
+          options: { to, verify, maxDowntimeMs, ...(isSlow ? { maxBandwidth: SLOW } : {}) },
           done: (outcome: Outcome<MigrationReceipt>) => {
             this.#moved(outcome);
             answer(outcome);
@@ -193,6 +203,30 @@ class MigrationRun {
       case 'look':
         return done(node.view.guests.get(vm)?.state ?? 'unknown');
     }
+  }
+
+  /** Some moves take seconds, so that faults meet them in their rounds. */
+  #liftLater(vm: string, migrationId: string, afterUs: number): void {
+    const world = this.#world;
+    world.schedule(world.nowUs + afterUs, 'lift', 'operator', null, () => {
+      const host = this.#hostOf(vm);
+      const node = host === null ? null : this.agents.node(host);
+      node?.actor.tell({
+        ...{ type: 'setMigrationBandwidth', migrationId, bytesPerSec: 0, done: () => {} },
+      });
+    });
+  }
+
+  /** Faults of the plan seldom meet a move in its rounds: these do, while there are faults at all. */
+  #interruptLater(from: SimHost, to: SimHost, id: number): void {
+    const world = this.#world;
+    world.schedule(world.nowUs + INTERRUPTED_US, 'interrupt', 'operator', null, () => {
+      if (this.#healedUs !== null) return;
+      const kind = (id / SLOW_EVERY) % 4;
+      if (kind === 0) this.agents.tcp.reset(from, to, [from, to]);
+      if (kind === 1 && from.up) this.agents.restart(from);
+      if (kind === 2 && to.up) this.agents.restart(to);
+    });
   }
 
   #moved(outcome: Outcome<MigrationReceipt>): void {
