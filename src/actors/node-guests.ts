@@ -13,6 +13,8 @@ export interface ManagedGuest {
   /** The migration that this host is the source of. */
   migrationId: string | null;
   isGone: boolean;
+  /** That it is this host's was heard while it was in a migration: if it stays, it may stand still. */
+  isUnwoken: boolean;
 }
 
 const POLL_INTERVAL_US = 200_000;
@@ -73,7 +75,7 @@ export class GuestTable {
 
   manage(guest: Guest, epoch: number, context: NodeContext): void {
     const { name } = guest.reference;
-    this.#guests.set(name, { guest, epoch, migrationId: null, isGone: false });
+    this.#guests.set(name, { guest, epoch, migrationId: null, isGone: false, isUnwoken: false });
     const exited = context.listener<null>(() => ({ type: 'guestExited', guest }));
     context.effect(() => guest.onExit(() => void exited(null)));
     this.#observed(guest, 'running', null);
@@ -102,7 +104,8 @@ export class GuestTable {
     const managed = this.#guests.get(name);
     if (managed === undefined) return;
     managed.epoch = epoch;
-    if (managed.migrationId !== null) return;
+    managed.isUnwoken = managed.migrationId !== null;
+    if (managed.isUnwoken) return;
     const { guest } = managed;
     context.effect(() =>
       guest.state((state) => {

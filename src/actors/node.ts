@@ -185,8 +185,10 @@ export class NodeState {
     if (!stayed || session === undefined) return;
     this.#ownership.stayed(session.guestName, context);
     const managed = this.#guests.get(session.guestName);
+    if (managed === undefined) return;
     // It may stand still since its agent died; the log says whether it may run.
-    if (session.isResumed && managed !== undefined) this.#ownership.confirm(managed.guest, context);
+    const mayStandStill = session.isResumed || managed.isUnwoken;
+    if (mayStandStill) this.#ownership.confirm(managed.guest, context);
   }
 
   /** Owned here and not running: nobody but an operator helps, so somebody has to hear of it. */
