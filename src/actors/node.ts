@@ -221,7 +221,16 @@ export class NodeState {
     const { migrationId, guestName, epoch, reference, to } = record;
     const terms = { ...UNKNOWN_TERMS, migrationId, guestName, epoch, guestKind: reference.kind };
     this.#sessions.spawnSource(
-      { terms, to, guest, reference, profile: 'v3', isRestored: true, isResumed: false, done: null },
+      {
+        terms,
+        to,
+        guest,
+        reference,
+        profile: 'v3',
+        isRestored: true,
+        isResumed: false,
+        done: null,
+      },
       context,
     );
   }
@@ -240,7 +249,16 @@ export class NodeState {
     // What an operator had limited it to is not known any more.
     this.#bandwidth.setMigration(terms.migrationId, to, this.#options.migrationBandwidth ?? 0);
     this.#sessions.spawnSource(
-      { terms, to, guest, reference, profile: 'v3', isRestored: false, isResumed: true, done: null },
+      {
+        terms,
+        to,
+        guest,
+        reference,
+        profile: 'v3',
+        isRestored: false,
+        isResumed: true,
+        done: null,
+      },
       context,
     );
   }
