@@ -123,6 +123,8 @@ export interface IdentityFiles {
   readonly certFile: string;
   readonly keyFile: string;
   readonly caFile: string;
+  /** Node ids and certificate serial numbers that are refused, one per line; absent: none are. */
+  readonly revokedFile?: string | undefined;
 }
 
 export interface DwcpNode extends AsyncDisposable {
@@ -150,6 +152,11 @@ export interface DwcpNode extends AsyncDisposable {
    */
   setMigrationBandwidth(migrationId: string, bytesPerSec: number): Promise<void>;
   readonly events$: Observable<NodeEvent>;
+  /**
+   * Reads the identity's files again. New connections use what they say now, running ones go on, and those
+   * of a peer that is revoked now end. Throws, and changes nothing, when the files are no good.
+   */
+  reloadIdentity(): void;
   stop(): Promise<void>;
 }
 

@@ -1,8 +1,7 @@
 /** Opens what a node is made of, starts it, and is its public face. */
 
 import type { Observable } from 'rxjs';
-import type { NodeIdentity } from '../identity/authority.ts';
-import { loadNode } from '../identity/files.ts';
+import { Credentials } from '../identity/credentials.ts';
 import type {
   ClaimReceipt,
   DwcpNode,
@@ -49,7 +48,7 @@ export interface NodeParts {
   readonly bulk: BulkTransport;
   readonly hypervisors: Hypervisors;
   readonly openStorage: (dataDir: string) => Promise<NodeStorage>;
-  readonly makeControl: (identity: NodeIdentity) => ControlTransport;
+  readonly makeControl: (identity: Credentials) => ControlTransport;
   readonly makeRaftLog: (dataDir: string) => NodeRaftLog;
   readonly digest: SnapshotDigest;
 }
@@ -70,7 +69,7 @@ export async function startNodeFrom(
   parts: NodeParts,
 ): Promise<DwcpNode> {
   const { logger } = options;
-  const { identity, storage } = await openNode(options, parts);
+  const { credentials, storage } = await openNode(options, parts);
   const onFatal = options.onFatal;
   const host = createNactHost({
     clock: parts.clock,
@@ -91,7 +90,7 @@ export async function startNodeFrom(
       const log = (fields: Readonly<Record<string, unknown>>, message: string): void =>
         logger?.info(fields, message);
       const { random, bulk, hypervisors, digest } = parts;
-      const control = parts.makeControl(identity);
+      const control = parts.makeControl(credentials);
       const ports = {
         ...{ random, bulk, hypervisors, storage, control, digest, cpuUsedUs: processCpuUs },
         openRaftLog: raftLog.open,
@@ -100,7 +99,7 @@ export async function startNodeFrom(
       spawnNode(host, { ...options, log }, ports, done);
     });
     if (halt.error !== null) throw halt.error;
-    const running = new RunningNode(options, parts.random, node, close);
+    const running = new RunningNode(options, { random: parts.random, credentials }, node, close);
     halt.listener = (error) => running.halt(error);
     return running;
   } catch (error) {
@@ -133,11 +132,11 @@ class Halt {
 async function openNode(
   options: StartNodeOptions,
   parts: NodeParts,
-): Promise<{ readonly identity: NodeIdentity; readonly storage: NodeStorage }> {
+): Promise<{ readonly credentials: Credentials; readonly storage: NodeStorage }> {
   try {
     checkNodeOptions(options);
-    const identity = loadNode(options.identity);
-    return { identity, storage: await parts.openStorage(options.dataDir) };
+    const credentials = Credentials.load(options.identity);
+    return { credentials, storage: await parts.openStorage(options.dataDir) };
   } catch (error) {
     parts.bulk.close();
     throw error;
@@ -150,13 +149,14 @@ class RunningNode implements DwcpNode {
   readonly events$: Observable<NodeEvent>;
   readonly #options: StartNodeOptions;
   readonly #random: Random;
+  readonly #credentials: Credentials;
   readonly #node: SpawnedNode;
   readonly #close: () => Promise<void>;
   #stopped: Promise<void> | null = null;
 
   constructor(
     options: StartNodeOptions,
-    random: Random,
+    parts: { readonly random: Random; readonly credentials: Credentials },
     node: SpawnedNode,
     close: () => Promise<void>,
   ) {
@@ -164,7 +164,8 @@ class RunningNode implements DwcpNode {
     this.address = node.ports;
     this.events$ = node.view.events$.asObservable();
     this.#options = options;
-    this.#random = random;
+    this.#random = parts.random;
+    this.#credentials = parts.credentials;
     this.#node = node;
     this.#close = close;
   }
@@ -248,6 +249,10 @@ class RunningNode implements DwcpNode {
       checkBandwidth(bytesPerSec);
       return { type: 'setMigrationBandwidth', migrationId, bytesPerSec, done };
     });
+  }
+
+  reloadIdentity(): void {
+    this.#credentials.reload();
   }
 
   stop(): Promise<void> {

@@ -61,6 +61,7 @@ export interface IdentityFiles {
   readonly certFile: string;
   readonly keyFile: string;
   readonly caFile: string;
+  readonly revokedFile?: string | undefined;
 }
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
@@ -134,7 +135,13 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
     .default([]),
   group: z.strictObject({ voters: z.array(nodeId).max(255).default([]) }).prefault({}),
   dataDir: path,
-  identity: z.strictObject({ certFile: path, keyFile: path, caFile: path }),
+  identity: z.strictObject({
+    certFile: path,
+    keyFile: path,
+    caFile: path,
+    /** Who is refused although our authority signed for it; read again on SIGHUP, as all of these. */
+    revokedFile: path.optional(),
+  }),
   admin: z
     .strictObject({
       listen: hostPort.default({ host: '127.0.0.1', port: 7002 }),

@@ -19,7 +19,7 @@ export function loadAgentConfig(
 ): AgentConfig {
   const config = parseAgentConfig(readConfigFile(file), environment, file);
   const base = dirname(resolve(file));
-  const { certFile, keyFile, caFile } = config.identity;
+  const { certFile, keyFile, caFile, revokedFile } = config.identity;
   return {
     ...config,
     dataDir: resolve(base, config.dataDir),
@@ -27,6 +27,7 @@ export function loadAgentConfig(
       certFile: resolve(base, certFile),
       keyFile: resolve(base, keyFile),
       caFile: resolve(base, caFile),
+      ...(revokedFile === undefined ? {} : { revokedFile: resolve(base, revokedFile) }),
     },
   };
 }

@@ -10,6 +10,8 @@ export interface IdentityFiles {
   readonly certFile: string;
   readonly keyFile: string;
   readonly caFile: string;
+  /** Node ids and certificate serial numbers that are refused, one per line. */
+  readonly revokedFile?: string | undefined;
 }
 
 /** Refuses to replace an authority: every certificate it issued would become worthless. */

@@ -6,6 +6,7 @@ import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import type { NodeIdentity } from '../identity/authority.ts';
+import { Credentials } from '../identity/credentials.ts';
 import { nodeIdOf } from '../identity/node-id.ts';
 import type {
   ControlChannel,
@@ -21,7 +22,8 @@ import { encodeFrame, FrameDecoder } from './frame-decoder.ts';
 import { Refusals } from './refusals.ts';
 
 export interface TlsControlOptions {
-  readonly identity: NodeIdentity;
+  /** Credentials may change; whoever has them reloads them. */
+  readonly identity: NodeIdentity | Credentials;
   /** A longer frame closes the channel. */
   readonly maxFrameBytes?: number;
   /** What may wait in one socket before `send` answers `full`. */
@@ -45,19 +47,52 @@ export function createTlsControlTransport(options: TlsControlOptions): ControlTr
     maxPendingHandshakes: options.maxPendingHandshakes ?? 64,
   };
   const { identity } = options;
-  const credentials = {
+  const credentials = identity instanceof Credentials ? identity : Credentials.of(identity);
+  const channels = new Channels(credentials);
+  return {
+    listen: (address, onChannel, done, onRefused = () => {}) =>
+      listen({ credentials, channels, limits, address, onChannel, onRefused, done }),
+    dial: (address, expectedPeer, done) =>
+      dial({ credentials, channels, limits, address, expectedPeer, done }),
+  };
+}
+
+/** What stands, so that a peer that is revoked later does not keep it. */
+class Channels {
+  readonly #open = new Map<TlsChannel, X509Certificate>();
+
+  constructor(credentials: Credentials) {
+    credentials.onChange(() => {
+      for (const [channel, certificate] of this.#open) {
+        if (credentials.isRevoked(certificate)) channel.fail(revokedError(channel.peer));
+      }
+    });
+  }
+
+  add(channel: TlsChannel, socket: TLSSocket): void {
+    const certificate = socket.getPeerX509Certificate();
+    assert(certificate !== undefined, 'an authenticated peer has a certificate');
+    this.#open.set(channel, certificate);
+    socket.once('close', () => this.#open.delete(channel));
+  }
+}
+
+/** As of now: a handshake that begins later asks again. */
+function tlsOptions({ identity }: Credentials): TlsOptions {
+  return {
     cert: identity.certificatePem,
     key: identity.privateKeyPem,
     ca: identity.authorityPem,
     minVersion: 'TLSv1.3',
     maxVersion: 'TLSv1.3',
     rejectUnauthorized: true,
-  } as const;
-  return {
-    listen: (address, onChannel, done, onRefused = () => {}) =>
-      listen({ credentials, limits, address, onChannel, onRefused, done }),
-    dial: (address, expectedPeer, done) => dial(credentials, limits, address, expectedPeer, done),
   };
+}
+
+function revokedError(peer: string): DwcpError {
+  return new DwcpError('ERR_DWCP_IDENTITY', `the certificate of ${peer} was revoked`, {
+    hint: 'It stands in identity.revokedFile of this node.',
+  });
 }
 
 interface Limits {
@@ -67,7 +102,7 @@ interface Limits {
   readonly maxPendingHandshakes: number;
 }
 
-interface Credentials {
+interface TlsOptions {
   readonly cert: string;
   readonly key: string;
   readonly ca: string;
@@ -78,6 +113,7 @@ interface Credentials {
 
 interface ListenOptions {
   readonly credentials: Credentials;
+  readonly channels: Channels;
   readonly limits: Limits;
   readonly address: HostPort;
   readonly onChannel: (channel: ControlChannel) => void;
@@ -86,10 +122,14 @@ interface ListenOptions {
 }
 
 function listen(options: ListenOptions): void {
-  const { credentials, limits, address, onChannel, done } = options;
+  const { credentials, channels, limits, address, onChannel, done } = options;
   const { handshakeTimeoutMs: handshakeTimeout } = limits;
   const refusals = new Refusals(options.onRefused);
-  const server = createServer({ ...credentials, requestCert: true, handshakeTimeout });
+  const server = createServer({
+    ...tlsOptions(credentials),
+    ...{ requestCert: true, handshakeTimeout },
+  });
+  credentials.onChange(() => server.setSecureContext(tlsOptions(credentials)));
   const pending = new Map<string, Socket>();
   server.on('connection', (socket: Socket) => {
     const name = remoteOf(socket);
@@ -118,12 +158,19 @@ function listen(options: ListenOptions): void {
     const name = remoteOf(socket);
     pending.delete(name);
     const peer = peerOf(socket);
-    if (peer !== null) {
-      onChannel(new TlsChannel(socket, peer, limits));
-      return;
+    const certificate = socket.getPeerX509Certificate();
+    if (peer === null || certificate === undefined) {
+      socket.destroy();
+      refusals.add(refusedError('ERR_DWCP_IDENTITY', name, 'its certificate names no node'));
+    } else if (credentials.isRevoked(certificate)) {
+      socket.destroy();
+      const why = `the certificate of ${peer} was revoked`;
+      refusals.add(refusedError('ERR_DWCP_IDENTITY', name, why));
+    } else {
+      const channel = new TlsChannel(socket, peer, limits);
+      channels.add(channel, socket);
+      onChannel(channel);
     }
-    socket.destroy();
-    refusals.add(refusedError('ERR_DWCP_IDENTITY', name, 'its certificate names no node'));
   });
   const onError = (cause: NodeJS.ErrnoException): void => {
     done(failed(listenError(address, cause)));
@@ -148,24 +195,30 @@ function listen(options: ListenOptions): void {
   });
 }
 
-function dial(
-  credentials: Credentials,
-  limits: Limits,
-  address: HostPort,
-  expectedPeer: string,
-  done: Completion<ControlChannel>,
-): void {
+interface DialOptions {
+  readonly credentials: Credentials;
+  readonly channels: Channels;
+  readonly limits: Limits;
+  readonly address: HostPort;
+  readonly expectedPeer: string;
+  readonly done: Completion<ControlChannel>;
+}
+
+function dial(options: DialOptions): void {
+  const { credentials, channels, limits, address, expectedPeer, done } = options;
   const socket = connect({
-    ...credentials,
+    ...tlsOptions(credentials),
     host: address.host,
     port: address.port,
-    checkServerIdentity: (_host, certificate) => checkPeer(certificate.raw, expectedPeer),
+    checkServerIdentity: (_host, { raw }) => checkPeer(raw, expectedPeer, credentials),
   });
   const finish = (error: DwcpError | null): void => {
     clearTimeout(timer);
     socket.removeAllListeners('error').removeAllListeners('close');
     if (error === null) {
-      done(succeeded(new TlsChannel(socket, expectedPeer, limits)));
+      const channel = new TlsChannel(socket, expectedPeer, limits);
+      channels.add(channel, socket);
+      done(succeeded(channel));
     } else {
       socket.on('error', () => {});
       socket.destroy();
@@ -234,6 +287,13 @@ class TlsChannel implements ControlChannel {
     this.#socket.once('close', () => clearTimeout(timer));
   }
 
+  /** Ends it at once, with a reason of ours. */
+  fail(error: DwcpError): void {
+    this.#error ??= error;
+    this.#closed = true;
+    this.#socket.destroy();
+  }
+
   #onData(chunk: Uint8Array): void {
     try {
       for (const frame of this.#decoder.write(chunk)) {
@@ -241,9 +301,7 @@ class TlsChannel implements ControlChannel {
       }
     } catch (error) {
       if (!(error instanceof DwcpError)) throw error;
-      this.#error ??= error;
-      this.#closed = true;
-      this.#socket.destroy();
+      this.fail(error);
     }
   }
 
@@ -269,9 +327,11 @@ function peerOf(socket: TLSSocket): string | null {
   }
 }
 
-function checkPeer(certificate: Buffer, expectedPeer: string): Error | undefined {
+function checkPeer(raw: Buffer, expectedPeer: string, ours: Credentials): Error | undefined {
   try {
-    const found = nodeIdOf(new X509Certificate(certificate));
+    const certificate = new X509Certificate(raw);
+    if (ours.isRevoked(certificate)) return revokedError(expectedPeer);
+    const found = nodeIdOf(certificate);
     if (found === expectedPeer) return undefined;
     return new DwcpError('ERR_DWCP_IDENTITY', `expected node ${expectedPeer}, found ${found}`, {
       hint: 'Check the address of that peer in the configuration.',

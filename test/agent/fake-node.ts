@@ -172,6 +172,8 @@ export class FakeNode implements DwcpNode {
     this.calls.push(['setMigrationBandwidth', migrationId, bytesPerSec]);
     return Promise.resolve();
   }
+  reloadIdentity(): void {}
+
   stop(): Promise<void> {
     return Promise.resolve();
   }

@@ -1,6 +1,6 @@
 /** `dwcp agent`: a host agent in the foreground, until a signal. Its guests live on. */
 import type { Command } from 'commander';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { runAgent } from '../../agent/agent.ts';
 import { loadAgentConfig } from '../../agent/config.ts';
 import type { DwcpNode } from '../../node.ts';
@@ -35,6 +35,7 @@ export function addAgentCommand(
         { type: 'ready', node: config.id, controlPort, bulkPort, adminPort, metricsPort },
         `${config.id} is ready: control ${controlPort}, bulk ${bulkPort}, admin ${adminPort}, metrics ${metricsPort}`,
       );
+      process.on('SIGHUP', () => reloadIdentity(agent.node, logger));
       const end = await Promise.race([firstSignal(), halted(agent.node)]);
       if (end instanceof DwcpError) {
         await agent.stop();
@@ -44,6 +45,16 @@ export function addAgentCommand(
       await agent.stop();
       process.exit(0);
     });
+}
+
+/** New certificates and revocations; with bad files the agent goes on as it was, and says so. */
+function reloadIdentity(node: DwcpNode, logger: Logger): void {
+  try {
+    node.reloadIdentity();
+    logger.info('read the identity again');
+  } catch (error) {
+    logger.error({ err: error }, 'the new identity is no good; the one before stays in use');
+  }
 }
 
 /** Why the node may not go on, once that is so. */
