@@ -41,7 +41,7 @@ test('a minimal file gets documented defaults', () => {
       chunkBytes: 'auto',
       windowBytes: 2 ** 25,
     },
-    ...{ congestionControl: 'auto', maxBandwidth: 0 },
+    ...{ encryption: 'on', cipher: 'aes-128-gcm', congestionControl: 'auto', maxBandwidth: 0 },
   });
   assert.deepEqual(config.migrations, {
     ...{ concurrent: 4, resumeGraceMs: 300_000, maxCpuPercent: 0, maxBandwidth: 0 },
@@ -82,7 +82,7 @@ test('an unknown key is refused with its path and the keys allowed there', () =>
   assert.match(nested.message, /unknown key link\.strems/);
   assert.match(
     nested.hint ?? '',
-    /Allowed at link: mode, modeRules, streams, chunkBytes, windowBytes, congestionControl, maxBandwidth/,
+    /Allowed at link: mode, modeRules, streams, chunkBytes, windowBytes, encryption, cipher, congestionControl, maxBandwidth/,
   );
   const inList = refusal(`${MINIMAL}\npeers: [{ id: b, address: "h:1", port: 2 }]\n`);
   assert.match(inList.message, /unknown key peers\.0\.port/);
@@ -142,6 +142,24 @@ test('wrong types, ranges and missing keys are refused with path and allowed val
     assert.match(error.message, message);
     assert.match(error.hint ?? '', hint);
   }
+});
+
+test('a network is untrusted until somebody says otherwise, of all peers or of one', () => {
+  const of = (link: string, peer: string) =>
+    parseAgentConfig(
+      `${MINIMAL}peers: [{ id: b, address: "h:1"${peer} }]\nlink: { ${link} }\n`,
+      {},
+      'agent.yaml',
+    );
+  assert.equal(of('', '').peers[0]?.trustedNetwork, undefined);
+  assert.equal(of('', ', trustedNetwork: true').peers[0]?.trustedNetwork, true);
+  assert.equal(of('encryption: "off"', ', trustedNetwork: false').link.encryption, 'off');
+  const wrong = refusal(`${MINIMAL}\nlink: { encryption: maybe }\n`);
+  assert.match(wrong.hint ?? '', /link.encryption is one of: on, off/);
+  assert.match(
+    refusal(`${MINIMAL}\nlink: { cipher: rot13 }`).hint ?? '',
+    /aes-128-gcm, aes-256-gcm/,
+  );
 });
 
 test('a node named twice is refused', () => {

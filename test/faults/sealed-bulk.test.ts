@@ -398,6 +398,7 @@ test('a chunk that comes again is a duplicate while its transfer lives, and neve
     await until(() => pair.target.counters().chunksDuplicate === 1);
     assert.equal(own.landedPages(), 2);
     peer.close();
+    await until(() => pair.lost.length === 1);
     // The transfer begins anew under its old name, on clean memory: what was recorded stays out.
     own.closeTransfer();
     const again = pair.target.receivePages({ ...NAME, region }, () => {});
