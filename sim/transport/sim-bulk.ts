@@ -14,6 +14,7 @@ import type {
   BulkStreamEvent,
   BulkTransport,
   BulkTuning,
+  CodecPolicy,
   CongestionControl,
   HostPort,
   TcpInfo,
@@ -258,6 +259,10 @@ class SimBulkLink implements BulkLink {
   }
 
   setCodecPolicy(): void {}
+
+  codecPolicy(): CodecPolicy {
+    return { kind: 'raw' };
+  }
 
   setMaxBandwidth(bytesPerSec: number): void {
     this.maxBytesPerSec = bytesPerSec;

@@ -156,6 +156,7 @@ export interface BulkLink {
   setMaxBandwidth(bytesPerSec: number): void;
   /** How pages are encoded from the next chunk on; what was built already goes as it is. `raw` at first. */
   setCodecPolicy(policy: CodecPolicy): void;
+  codecPolicy(): CodecPolicy;
   /**
    * Keys of a new session. Its streams of the old one end; what they carried is sealed anew when a
    * stream that is attached from now on takes it over. A link does not change between sealed and not

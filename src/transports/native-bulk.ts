@@ -274,6 +274,7 @@ class NativeBulkLink implements BulkLink {
   readonly #engine: NativeEngine;
   readonly #transfers: Map<number, Listener<EngineEvent>>;
   #last: BulkLinkCounters = NO_COUNTERS;
+  #policy: CodecPolicy = { kind: 'raw' };
 
   constructor(
     engine: NativeEngine,
@@ -299,6 +300,11 @@ class NativeBulkLink implements BulkLink {
     assert(Number.isInteger(level) && level >= 0 && level <= LEVEL_MAX, `no level ${level}`);
     assertSafeInteger(baselineBytes, 'baselineBytes');
     this.#engine.setCodecPolicy(this.id, kind, codec, level, baselineBytes);
+    this.#policy = policy;
+  }
+
+  codecPolicy(): CodecPolicy {
+    return this.#policy;
   }
 
   setKeys(keys: BulkKeys | null): boolean {

@@ -14,6 +14,7 @@ import type {
   ByteSendEvent,
   ByteSender,
   ByteSendOptions,
+  CodecPolicy,
   CongestionControl,
   PageReceiveOptions,
   PageReceiver,
@@ -121,6 +122,10 @@ export class SimBulkLink implements BulkLink {
 
   /** Bytes travel as they are here, under any policy. */
   setCodecPolicy(): void {}
+
+  codecPolicy(): CodecPolicy {
+    return { kind: 'raw' };
+  }
 
   setKeys(keys: BulkKeys | null): boolean {
     this.#keyBits = keys?.keyBits ?? 0;

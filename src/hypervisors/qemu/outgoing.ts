@@ -13,7 +13,7 @@ import type {
   RoundReport,
   TransferProgress,
 } from '../../ports/hypervisor.ts';
-import { takesPages } from '../../protocols/qemu/staging.ts';
+import { goesByPages } from '../../protocols/qemu/staging.ts';
 import { assert } from '../../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
 import { complete, promised } from '../../util/promised.ts';
@@ -64,7 +64,10 @@ export function openQemuOutgoing(
       );
     }
     const { memoryBytes } = guest.description;
-    const byPages = takesPages(options.endpoint, memoryBytes) && freemem() > memoryBytes;
+    const { endpoint, link } = options;
+    const pays = goesByPages({ endpoint, memoryBytes, policy: link.codecPolicy() });
+    // The shadow holds what the guest's memory holds.
+    const byPages = pays && freemem() > memoryBytes;
     await prepareMigration(qmp, 'source', byPages);
     await qmp.ask('migrate-set-parameters', {
       // The link's bucket and window hold QEMU back; a second limit would only hide the first.
