@@ -44,7 +44,8 @@ class CodecChooser {
 
   CodecPolicy policy_;
   uint32_t workers_;
-  double wire_rate_ = 125e6;
+  // Until it is measured: who asks for codecs has reason to think it slow, and a starved one grows.
+  double wire_rate_ = 30e6;
   bool wire_measured_ = false;
   uint32_t turns_ = 0;
   std::array<Measured, kCodecLadder.size()> measured_{};

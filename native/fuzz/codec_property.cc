@@ -6,12 +6,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
-#include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "codec/page_decoder.h"
 #include "codec/page_encoder.h"
+#include "fuzz/memory_content.h"
 #include "memory/region.h"
 
 namespace {
@@ -24,42 +23,6 @@ constexpr uint64_t kPages = 300;
   fprintf(stderr, "codec_property: %s (seed %llu)\n", what, static_cast<unsigned long long>(seed));
   abort();
 }
-
-// A store of contents that forgets some of what the filter believes in.
-class MemoryContent final : public dwcp::ContentSource, public dwcp::ContentFilter {
- public:
-  bool Read(const dwcp::ContentHash& hash, uint8_t* out) override {
-    const auto found = pages_.find(std::string(hash.begin(), hash.end()));
-    if (found == pages_.end()) return false;
-    std::memcpy(out, found->second.data(), kPageBytes);
-    return true;
-  }
-  void Landed(const uint8_t*, dwcp::PageDigest) override {}
-  bool Holds(const uint8_t*, dwcp::PageDigest digest, dwcp::ContentHash* hash) override {
-    if (believed_.count(digest) == 0) return false;
-    *hash = HashOf(digest);
-    return true;
-  }
-  void Refused() override { refused++; }
-  void Learn(const uint8_t* page, bool really) {
-    const dwcp::PageDigest digest = dwcp::DigestPage(page);
-    believed_.emplace(digest, true);
-    const dwcp::ContentHash hash = HashOf(digest);
-    if (really) {
-      pages_[std::string(hash.begin(), hash.end())] = std::vector<uint8_t>(page, page + kPageBytes);
-    }
-  }
-  uint64_t refused = 0;
-
- private:
-  static dwcp::ContentHash HashOf(dwcp::PageDigest digest) {
-    dwcp::ContentHash hash{};
-    std::memcpy(hash.data(), &digest, sizeof digest);
-    return hash;
-  }
-  std::unordered_map<dwcp::PageDigest, bool> believed_;
-  std::unordered_map<std::string, std::vector<uint8_t>> pages_;
-};
 
 struct Tally {
   uint64_t rounds = 0, chunks = 0, deltas = 0, known = 0, compressed = 0, missing = 0;
@@ -191,7 +154,7 @@ class Round {
   Tally& tally_;
   std::vector<uint8_t> from_, to_;
   dwcp::Baselines baselines_;
-  MemoryContent content_;
+  dwcp::MemoryContent content_;
   dwcp::PageEncoder encoder_;
   dwcp::PageDecoder decoder_;
   uint64_t seq_ = 0;

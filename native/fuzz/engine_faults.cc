@@ -18,6 +18,7 @@
 
 #include "engine/engine.h"
 #include "engine/local_socket.h"
+#include "fuzz/memory_content.h"
 
 namespace {
 
@@ -41,7 +42,7 @@ constexpr size_t kIoThreads = 2, kEncodeThreads = 2;
 struct Tally {
   uint64_t rounds = 0, kills = 0, hostile = 0, reinjected = 0, refused = 0, corrupt = 0;
   uint64_t sealed = 0, resealed = 0, forged = 0, replayed = 0;
-  uint64_t deltas = 0, compressed = 0, damaged = 0;
+  uint64_t deltas = 0, compressed = 0, damaged = 0, known = 0, unknown = 0;
 };
 
 // A hostile connection: blocking, with a time-out so that the engine can never hold us.
@@ -243,6 +244,15 @@ class Round {
           ->AddReceiver(std::make_unique<dwcp::PageReceiver>(target->link(target_link), handle,
                                                              name_, window_bytes, to));
     }
+    const auto content = std::make_shared<dwcp::MemoryContent>();
+    const bool with_content = random_() % 3 == 0;
+    if (with_content) {
+      for (uint64_t page = 0; page < pages; page++) {
+        if (random_() % 4 == 0) content->Learn(from->page(page), random_() % 8 != 0);
+      }
+      Engine::Guard guard(target.get());
+      target->link(target_link)->SetContent(nullptr, content);
+    }
     const size_t batches = 1 + random_() % 4;
     dwcp::PageSender* sender_end;
     dwcp::PageSet all(pages);
@@ -254,6 +264,11 @@ class Round {
       auto sender = std::make_unique<dwcp::PageSender>(link, handle, name_, window_bytes, from);
       sender_end = sender.get();
       link->SetCodecPolicy(DrawPolicy());
+      if (with_content) link->SetContent(content, nullptr);
+      if (random_() % 5 == 0) {
+        sender->UsePolicy({dwcp::CodecPolicy::Kind::kFixed, {dwcp::Codec::kZstd, 3}, 0});
+        sender->UseOneStream();
+      }
       link->AddSender(std::move(sender));
       sender_end->Send(all);
     }
@@ -284,6 +299,8 @@ class Round {
       const dwcp::SendCounters counters = sender_end->counters();
       tally_.deltas += counters.delta_pages;
       tally_.compressed += counters.compressed_pages;
+      tally_.known += content->served;
+      tally_.unknown += content->refused;
       if (counters.pending_pages != 0) Die("pages are pending at the end", seed_);
     }
     Close(listening_, listening_link_);
@@ -529,7 +546,7 @@ int main(int count, char** arguments) {
   printf(
       "engine_faults: rounds=%llu kills=%llu hostile=%llu reinjected=%llu corrupt=%llu "
       "refused=%llu sealed=%llu resealed=%llu forged=%llu replayed=%llu deltas=%llu "
-      "compressed=%llu damaged=%llu\n",
+      "compressed=%llu damaged=%llu known=%llu unknown=%llu\n",
       static_cast<unsigned long long>(tally.rounds), static_cast<unsigned long long>(tally.kills),
       static_cast<unsigned long long>(tally.hostile),
       static_cast<unsigned long long>(tally.reinjected),
@@ -540,7 +557,8 @@ int main(int count, char** arguments) {
       static_cast<unsigned long long>(tally.replayed),
       static_cast<unsigned long long>(tally.deltas),
       static_cast<unsigned long long>(tally.compressed),
-      static_cast<unsigned long long>(tally.damaged));
+      static_cast<unsigned long long>(tally.damaged), static_cast<unsigned long long>(tally.known),
+      static_cast<unsigned long long>(tally.unknown));
   const bool met = tally.kills > 0 && tally.reinjected > 0 && tally.deltas > 0;
   return tally.rounds > 0 && met ? 0 : 1;
 }

@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   const bool chunk =
       header.type == dwcp::FrameType::kChunkPages || header.type == dwcp::FrameType::kChunkBytes;
   if (!chunk) {
-    Require(header.body_bytes <= dwcp::kJoinBytesMax);
+    Require(header.body_bytes <= dwcp::kRefusedBytesMax + dwcp::kSealBytes);
     return 0;
   }
   Require(header.seq > 0 && header.encoded_bytes <= dwcp::kChunkBytesMax);

@@ -30,9 +30,9 @@ export interface EncodedSample {
   readonly chunks: number;
   /** Headers and maps of the chunks included. */
   readonly wireBytes: number;
-  /** Of one thread; zero scan, digest, copy and codec. */
+  /** Processor time of one thread; zero scan, digest, copy and codec. */
   readonly encodeUs: number;
-  /** Of one thread; codec and checks, without landing. */
+  /** Processor time of one thread; codec and checks, without landing. */
   readonly decodeUs: number;
   /** What the policy would take next. */
   readonly last: CodecChoice;

@@ -47,6 +47,23 @@ test('text takes a fraction of its bytes, and counts as compressed', async () =>
   }
 });
 
+test('over a slow wire an adaptive link compresses what compresses, and stays within its memory', async () => {
+  const world = await World.start({ kind: 'adaptive' });
+  try {
+    world.pair.source.setMaxBandwidth(8 * MIB);
+    world.write(0, textOf(8 * MIB));
+    const first = await world.send();
+    // By now the wire is measured.
+    world.write(0, textOf(17 * MIB).subarray(9 * MIB));
+    const second = await world.send();
+    assert.equal(second.compressedPages - first.compressedPages, 2048);
+    assert.ok(second.wireBytes - first.wireBytes < 4 * MIB, `${second.wireBytes}`);
+    assert.ok(world.pair.source.counters().stagingBytes < 64 * MIB);
+  } finally {
+    world.close();
+  }
+});
+
 test('a page that changed a little after it was acknowledged travels as what changed', async () => {
   const world = await World.start({ kind: 'adaptive' });
   try {
