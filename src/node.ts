@@ -164,6 +164,13 @@ export interface MigrateOptions {
   readonly to: string;
   /** Default 300. */
   readonly maxDowntimeMs?: number;
+  /**
+   * As long as it may stand still where nothing else makes it converge; default `maxDowntimeMs`, never more
+   * than that then.
+   */
+  readonly maxDowntimeCeilingMs?: number;
+  /** How much of its processor time a guest may lose so that it converges, 0 to 99; default 0: none. */
+  readonly throttlePercentMax?: number;
   /** Bytes per second on the link, while this migration runs; default that of the node. */
   readonly maxBandwidth?: number;
   /** Default `after` (memory) or `strict` (QEMU). */
@@ -210,6 +217,8 @@ export interface MigrationReceipt extends PageClasses {
   readonly from: string;
   readonly to: string;
   readonly rounds: number;
+  /** What was tried so that it converges, and what came of it; empty when rounds alone did. */
+  readonly steps: readonly string[];
   readonly totalMs: number;
   readonly stoppedMs: number;
   readonly wireBytes: number;

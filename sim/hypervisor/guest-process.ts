@@ -39,6 +39,8 @@ export class GuestProcess implements GuestInstance {
   readonly operationUs: number;
   readonly #host: SimHost;
   readonly #log: GuestLog;
+  /** What a hypervisor that slows it down takes of its time, in per cent. */
+  #throttlePercent = 0;
   readonly #exitListeners = new Set<() => void>();
   #isAlive = true;
   #isFrozen = false;
@@ -103,6 +105,11 @@ export class GuestProcess implements GuestInstance {
     }
   }
 
+  throttle(percent: number): void {
+    this.catchUp();
+    this.#throttlePercent = percent;
+  }
+
   setRunning(runs: boolean): void {
     this.#change(() => {
       this.#runs = runs;
@@ -147,8 +154,9 @@ export class GuestProcess implements GuestInstance {
   catchUp(): void {
     if (!this.#executing) return;
     const { nowUs } = this.#host.world;
-    while (this.#doneUs + this.operationUs <= nowUs) {
-      this.#doneUs += this.operationUs;
+    const intervalUs = Math.round(this.operationUs / (1 - this.#throttlePercent / 100));
+    while (this.#doneUs + intervalUs <= nowUs) {
+      this.#doneUs += intervalUs;
       this.#operate();
     }
   }

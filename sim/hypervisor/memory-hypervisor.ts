@@ -250,6 +250,11 @@ class Outgoing implements OutgoingMigration {
     this.#send(done, false);
   }
 
+  throttle(_percent: number, done: Completion<void>): void {
+    const what = 'a memory guest cannot be slowed down';
+    this.#guest.guests.answer(done, () => failed(new DwcpError('ERR_DWCP_UNSUPPORTED', what)));
+  }
+
   stopAndCopy(done: Completion<RoundReport>): void {
     const { guests, process } = this.#guest;
     this.#guest.pause((paused) => {

@@ -4,16 +4,19 @@
  * crashes, when the group has no majority, when the operator acts. Records and the log survive crashes,
  * copies of the guest survive their agents, nothing else does.
  */
+import type { RoundReport } from '../../src/ports/hypervisor.ts';
 import { PAGE_DIGEST_BYTES, PAGE_HASH_BYTES, PAGE_HASH_KEY_BYTES } from '../../src/ports/memory.ts';
 import {
   type DestinationEffect,
   type DestinationInput,
   DestinationMachine,
 } from '../../src/protocols/migration/destination.ts';
+import type { LadderHelp } from '../../src/protocols/migration/ladder.ts';
 import {
   type SourceEffect,
   type SourceInput,
   SourceMachine,
+  type SourceOptions,
 } from '../../src/protocols/migration/source.ts';
 import type {
   ArrivalRecord,
@@ -34,6 +37,11 @@ export interface WorldOptions {
   /** Let a test plant a bug between a machine and the world. */
   readonly tamper?: (effect: SourceEffect, world: MigrationWorld) => readonly SourceEffect[];
   readonly tamperInput?: (input: SourceInput) => SourceInput;
+  /** What a round reports; without it everything is sent and nothing left. */
+  readonly roundReport?: (round: number) => RoundReport;
+  /** What becomes of a step of the ladder; without it, it is done. */
+  readonly helped?: (help: LadderHelp) => Outcome<void>;
+  readonly ladder?: SourceOptions['ladder'];
   readonly tamperDestination?: (effect: DestinationEffect) => readonly DestinationEffect[];
 }
 
@@ -312,6 +320,7 @@ export class MigrationWorld {
       linkIsUp: this.#linkUp,
       isRestored,
       isResumed: this.#isResumed,
+      ...(this.#options.ladder === undefined ? {} : { ladder: this.#options.ladder }),
     });
   }
 
@@ -368,7 +377,8 @@ export class MigrationWorld {
       this.#later('source host', `source ${what}`, run);
     const done = (operation: 'fence' | 'abortGuest' | 'unfence' | 'release'): void =>
       this.stepSource({ type: 'done', operation, outcome: succeeded(undefined) });
-    const report = { sentPages: 100, remainingBytes: 0, elapsedUs: 1000, stopped: false };
+    const last = { sentPages: 100, remainingBytes: 0, elapsedUs: 1000, stopped: false };
+    const report = this.#options.roundReport?.(this.source.round + 1) ?? last;
     switch (effect.type) {
       case 'openOutgoing':
         return later('opens', () => this.stepSource({ type: 'opened', outcome: succeeded(null) }));
@@ -388,12 +398,17 @@ export class MigrationWorld {
       }
       case 'held':
         return later('compares', () => this.stepSource({ type: 'held', outcome: succeeded(1) }));
+      case 'help': {
+        const { help } = effect;
+        const outcome = this.#options.helped?.(help) ?? succeeded(undefined);
+        return later(`helps with ${help.type}`, () => this.stepSource({ type: 'helped', outcome }));
+      }
       case 'stopAndCopy':
         return later('stops and copies', () => {
           // An abort that was performed first has closed the migration: nothing stops any more.
           if (this.source.phase !== 'stopAndCopy') return;
           this.guest.set('source', 'stopped');
-          this.stepSource({ type: 'copied', outcome: succeeded(report) });
+          this.stepSource({ type: 'copied', outcome: succeeded(last) });
         });
       case 'fence':
         return later('fences', () => {

@@ -205,6 +205,7 @@ class Outgoing implements OutgoingMigration {
   readonly #sender: ByteSender;
   readonly #path: string;
   readonly #onFailure: (error: DwcpError) => void;
+  readonly #mayThrottle: boolean;
   #round: Round | null = null;
   #pass = 0;
   #roundsDone = 0;
@@ -216,6 +217,7 @@ class Outgoing implements OutgoingMigration {
     this.#guest = guest;
     this.#wasRunning = wasRunning;
     this.#onFailure = options.onFailure;
+    this.#mayThrottle = options.mayThrottle ?? false;
     const { transferId, epoch, link } = options;
     this.#path = `${guest.reference.socketPath}-out-${transferId}`;
     this.#sender = link.sendBytes(
@@ -239,6 +241,15 @@ class Outgoing implements OutgoingMigration {
       },
       () => process.migrate(this.#path),
     );
+  }
+
+  throttle(percent: number, done: Completion<void>): void {
+    const { guests, process } = this.#guest;
+    if (!this.#mayThrottle) {
+      const what = 'this migration began without leave to do so';
+      return guests.answer(done, () => failed(new DwcpError('ERR_DWCP_UNSUPPORTED', what)));
+    }
+    this.#guest.command(done, () => process.throttle(percent));
   }
 
   progress(): TransferProgress {

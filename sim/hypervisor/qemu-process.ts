@@ -271,6 +271,7 @@ export class QemuProcess extends GuestProcess {
   // -------------------------------------------------------------------------------------------------
 
   #ended(status: QemuStatus): void {
+    this.throttle(0);
     this.#out?.close();
     this.#out = null;
     this.#left = [];

@@ -138,6 +138,7 @@ export class SimulatedHypervisor implements Hypervisor {
         remainingBytes: 0,
         dirtyBytesPerSec: 0,
       }),
+      throttle: (_percent, done) => this.#answer(done, undefined),
       stopAndCopy: (done) => {
         copy.state = 'paused';
         this.#answer(done, { ...report, sentPages: 0, stopped: true });

@@ -27,3 +27,8 @@ export function lost(peer: string, why: string): DwcpError {
     hint: 'It is dialled again by itself; check the peer if this lasts.',
   });
 }
+
+/** What was asked of the link is not in it to give. */
+export function unsupported(why: string): DwcpError {
+  return new DwcpError('ERR_DWCP_UNSUPPORTED', why);
+}

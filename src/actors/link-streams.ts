@@ -136,6 +136,18 @@ export class LinkStreams {
     if (lane !== undefined) this.#drop(lane[0], reason, context);
   }
 
+  /** One more than steering would have, within the bounds; a side that does not dial wishes for it. */
+  press(context: LinkContext): { wish: dwcp.ILinkLaneWish | null; problem: string | null } {
+    const { max } = this.#settings.streams;
+    const count = this.#lanes.size;
+    if (this.#climber === null) return { wish: null, problem: `their number is set to ${max}` };
+    if (count >= max) return { wish: null, problem: `there are ${count} of at most ${max}` };
+    const reason = 'one more stream: a migration does not converge';
+    if (!this.#options.dials) return { wish: { add: true, reason }, problem: null };
+    this.#add(reason, context);
+    return { wish: null, problem: null };
+  }
+
   #wish(effect: ClimberEffect): dwcp.ILinkLaneWish {
     const { reason } = effect;
     if (effect.type === 'addLane') return { add: true, reason };

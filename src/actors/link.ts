@@ -16,9 +16,9 @@ import { equalBytes, LinkHandshake } from '../protocols/link/handshake.ts';
 import { KEY_RANDOM_BYTES, wipe } from '../protocols/link/link-keys.ts';
 import { requiredBy, SEALING_FEATURES } from '../protocols/link/sealing.ts';
 import { hmacSha256 } from '../system/hmac.ts';
-import { DwcpError } from '../util/errors.ts';
+import { DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { LinkDialler } from './link-dialler.ts';
-import { deaf, lost, unreachedBulk, unreachedByPeer } from './link-errors.ts';
+import { deaf, lost, unreachedBulk, unreachedByPeer, unsupported } from './link-errors.ts';
 import type { LinkContext, LinkMessage, StreamJoin } from './link-messages.ts';
 import { LinkModes, MODES_FEATURE } from './link-modes.ts';
 import { LinkReports } from './link-reports.ts';
@@ -78,6 +78,8 @@ class Link {
   #reportedFailure: string | null = null;
   #reportedTrouble: string | null = null;
   #maxBandwidth = 0;
+  /** Migrations that encode harder than the mode would have them. */
+  readonly #pressing = new Set<string>();
 
   constructor(options: LinkOptions) {
     const { links, peer } = options;
@@ -120,6 +122,15 @@ class Link {
         this.#modes.limitBytesPerSec = message.bytesPerSec;
         this.#kept?.bulk.setMaxBandwidth(message.bytesPerSec);
         return;
+      case 'press': {
+        const outcome = this.#press(message.what, message.migrationId, context);
+        return context.effect(() => message.done(outcome));
+      }
+      case 'release':
+        if (this.#pressing.delete(message.migrationId) && this.#pressing.size === 0) {
+          this.#kept?.bulk.setCodecPolicy(this.#modes.settings.codec);
+        }
+        return;
       case 'setMode':
         return this.#modes.setPolicy(message.policy, context);
       case 'mode':
@@ -158,6 +169,24 @@ class Link {
       case 'flush':
         return this.#reports.flush(context);
     }
+  }
+
+  #press(what: 'compress' | 'streams', migrationId: string, context: LinkContext): Outcome<void> {
+    const established = this.#session?.established ?? null;
+    if (established === null) return failed(lost(this.#peer, 'it is not connected'));
+    const { streams, bulk } = established;
+    if (what === 'streams') {
+      const { wish, problem } = streams.press(context);
+      if (wish !== null && this.#session !== null) {
+        this.#send(this.#session, { from: 'link', to: 'link', linkLaneWish: wish }, context);
+      }
+      return problem === null ? succeeded(undefined) : failed(unsupported(problem));
+    }
+    const { kind } = this.#modes.settings.codec;
+    if (kind === 'adaptive') return failed(unsupported('the link chooses by gain already'));
+    this.#pressing.add(migrationId);
+    bulk.setCodecPolicy({ kind: 'adaptive' });
+    return succeeded(undefined);
   }
 
   // ---- opening ------------------------------------------------------------------------------------

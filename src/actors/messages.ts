@@ -5,7 +5,7 @@
 import type { dwcp } from '#wire';
 import type { LinkMode, LinkModeChange } from '../node.ts';
 import type { BulkLink } from '../ports/transport.ts';
-import type { DwcpError } from '../util/errors.ts';
+import type { Completion, DwcpError } from '../util/errors.ts';
 import type { ActorRef } from './system.ts';
 
 /** Link to node. On `full` the link stops reading from its peer until the node drained. */
@@ -28,7 +28,16 @@ export type LinkReport =
 export type LinkCommand =
   | { readonly type: 'send'; readonly envelope: dwcp.IEnvelope }
   | { readonly type: 'setMaxBandwidth'; readonly bytesPerSec: number }
-  | { readonly type: 'setMode'; readonly policy: LinkMode | 'auto' };
+  | { readonly type: 'setMode'; readonly policy: LinkMode | 'auto' }
+  /** A migration does not converge. Answered with an error where the link does all it can already. */
+  | {
+      readonly type: 'press';
+      readonly migrationId: string;
+      readonly what: 'compress' | 'streams';
+      readonly done: Completion<void>;
+    }
+  /** It ended, and needs no more than others do. */
+  | { readonly type: 'release'; readonly migrationId: string };
 
 export interface LinkModeStatus {
   readonly mode: LinkMode;

@@ -51,6 +51,24 @@ export class GoodputMeter {
   }
 }
 
+const PAGE_BYTES = 4096;
+
+/** How many bytes of memory a byte on the wire carried since the sample before; zero pages are not counted. */
+export class CodecGain {
+  #memoryBytes = 0;
+  #wireBytes = 0;
+
+  sample(transfer: TransferProgress): number {
+    const { duplicatePages, deltaPages, compressedPages, rawPages, wireBytes } = transfer;
+    const memoryBytes = (duplicatePages + deltaPages + compressedPages + rawPages) * PAGE_BYTES;
+    const memory = memoryBytes - this.#memoryBytes;
+    const wire = wireBytes - this.#wireBytes;
+    this.#memoryBytes = memoryBytes;
+    this.#wireBytes = wireBytes;
+    return wire > 0 ? Math.max(1, memory / wire) : 1;
+  }
+}
+
 export function etaOf(
   remainingBytes: number,
   goodput: number,

@@ -9,6 +9,7 @@ import type {
   TransferProgress,
 } from '../ports/hypervisor.ts';
 import type { TransferProfile } from '../ports/transfer-profile.ts';
+import type { LadderHelp, LadderOptions } from '../protocols/migration/ladder.ts';
 import { ReturnReader } from '../protocols/migration/return-log.ts';
 import {
   type SourceEffect,
@@ -23,6 +24,7 @@ import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
 import {
   added,
+  CodecGain,
   etaOf,
   faultOf,
   GoodputMeter,
@@ -53,6 +55,7 @@ export interface SourceSessionOptions extends SessionParts {
   readonly profile: TransferProfile;
   readonly isRestored: boolean;
   readonly isResumed: boolean;
+  readonly ladder?: Omit<LadderOptions, 'maxDowntimeMs'>;
   /** Bytes per second that the link lets through right now; 0 is unlimited. */
   readonly maxBandwidth: () => number;
   readonly publish: (status: SessionStatus) => void;
@@ -96,6 +99,7 @@ export class SourceSession {
   readonly #shell: MigrationShell<SourceMessage>;
   readonly #returns = new ReturnReader();
   readonly #goodput = new GoodputMeter();
+  readonly #gain = new CodecGain();
   readonly #startedAtUs: number;
   #outgoing: OutgoingMigration | null = null;
   #transfer: TransferProgress = NO_TRANSFER;
@@ -114,6 +118,7 @@ export class SourceSession {
     const linkIsUp = link !== null;
     this.#machine = new SourceMachine({
       ...{ terms, self: from, to, fence, linkIsUp, isRestored, isResumed },
+      ...(options.ladder === undefined ? {} : { ladder: options.ladder }),
     });
     if (isRestored || isResumed || options.guest === null) this.#step({ type: 'start' }, context);
     else this.#preflight(options.guest, context);
@@ -136,7 +141,8 @@ export class SourceSession {
         this.#sampleTransfer(context);
         const { dirtyBytesPerSec } = this.#transfer;
         const { outcome } = message;
-        const maxBytesPerSec = this.#options.maxBandwidth();
+        // The limit is of the wire; what it lets through of the guest's memory is more by what codecs gain.
+        const maxBytesPerSec = this.#options.maxBandwidth() * this.#gain.sample(this.#transfer);
         const input = { type: 'roundDone', outcome, dirtyBytesPerSec, maxBytesPerSec } as const;
         return this.#step(input, context);
       }
@@ -247,6 +253,8 @@ export class SourceSession {
         );
         return context.effect(() => compareHeld(opened(outgoing), effect, compared));
       }
+      case 'help':
+        return this.#help(effect.help, context);
       case 'stopAndCopy': {
         const copied = context.completion<RoundReport>((outcome) =>
           toInput({ type: 'copied', outcome }),
@@ -297,12 +305,32 @@ export class SourceSession {
       return context.effect(() => opening(failed(new DwcpError('ERR_DWCP_CLOSED', 'link lost'))));
     }
     const { transferId, epoch, migrationId, maxDowntimeMs } = terms;
+    const mayThrottle = (this.#options.ladder?.throttlePercentMax ?? 0) > 0;
+    const limits = { maxDowntimeMs, mayThrottle };
     const options = {
-      ...{ transferId, epoch, migrationId, maxDowntimeMs, profile, endpoint, link: link.bulk },
+      ...{ transferId, epoch, migrationId, ...limits, profile, endpoint, link: link.bulk },
     };
     context.effect(() =>
       guest.openOutgoing({ ...options, onFailure: (error) => void onFailure(error) }, opening),
     );
+  }
+
+  #help(help: LadderHelp, context: ActorContext<SourceMessage>): void {
+    const { migrationId } = this.#options.terms;
+    const done = context.completion<void>((outcome) => toInput({ type: 'helped', outcome }));
+    const outgoing = this.#outgoing;
+    const link = this.#shell.link?.link;
+    if (help.type === 'throttle') {
+      return context.effect(() => opened(outgoing).throttle(help.percent, done));
+    }
+    const { type: what } = help;
+    if (this.#options.profile === 'v1') {
+      const what = 'profile v1 has one stream and one way to encode';
+      return context.effect(() => done(failed(new DwcpError('ERR_DWCP_UNSUPPORTED', what))));
+    }
+    const told = link?.tell({ type: 'press', migrationId, what, done });
+    if (told === 'accepted') return;
+    context.effect(() => done(failed(new DwcpError('ERR_DWCP_CLOSED', 'the link is down'))));
   }
 
   #unfence(done: Completion<void>): void {
@@ -329,6 +357,10 @@ export class SourceSession {
   #finish(result: SourceResult, context: ActorContext<SourceMessage>): void {
     this.#isFinished = true;
     this.#sampleTransfer(context);
+    const { migrationId } = this.#options.terms;
+    if (this.#machine.ladderSteps.length > 0) {
+      this.#shell.link?.link.tell({ type: 'release', migrationId });
+    }
     const receipt = result.type === 'moved' ? this.#receipt(result.verification, context) : null;
     this.#publish({ result, receipt }, context);
     context.effect(() => this.#options.finished(succeeded({ result, receipt })));
@@ -346,6 +378,7 @@ export class SourceSession {
       from,
       to,
       rounds: this.#machine.round,
+      steps: this.#machine.ladderSteps,
       totalMs: (context.nowUs() - this.#startedAtUs) / 1000,
       stoppedMs: this.#stoppedMs,
       wireBytes: this.#transfer.wireBytes,

@@ -1,11 +1,12 @@
 /** The ranges of what an embedder or an operator may ask of a node; beyond them lie our assertions. */
-import type { StartNodeOptions } from '../node.ts';
+import type { MigrateOptions, StartNodeOptions } from '../node.ts';
 import { RESUME_GRACE_MS_MAX } from '../protocols/migration/types.ts';
 import { DwcpError } from '../util/errors.ts';
 
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 const PAGE_BYTES = 4 * KIB;
+const DOWNTIME_MS_MAX = 3_600_000;
 
 interface Range {
   readonly min: number;
@@ -38,6 +39,18 @@ export function checkNodeOptions(options: StartNodeOptions): void {
 /** Bytes per second; 0 is unlimited. */
 export function checkBandwidth(bytesPerSec: number): void {
   check('maxBandwidth', bytesPerSec, { min: 0, max: Number.MAX_SAFE_INTEGER });
+}
+
+/** What a migration may go to so that it converges. */
+export function checkLadder(options: MigrateOptions): void {
+  const {
+    maxDowntimeMs = 0,
+    maxDowntimeCeilingMs = maxDowntimeMs,
+    throttlePercentMax = 0,
+  } = options;
+  check('throttlePercentMax', throttlePercentMax, { min: 0, max: 99 });
+  check('maxDowntimeMs', maxDowntimeMs, { min: 0, max: DOWNTIME_MS_MAX });
+  check('maxDowntimeCeilingMs', maxDowntimeCeilingMs, { min: maxDowntimeMs, max: DOWNTIME_MS_MAX });
 }
 
 function check(name: string, value: unknown, { min, max, multipleOf = 1 }: Range): void {

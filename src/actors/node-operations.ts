@@ -61,8 +61,15 @@ export class Operations {
     bandwidth.setMigration(terms.migrationId, to, options.maxBandwidth ?? migrationBandwidth);
     const { reference } = guest;
     const { profile = 'v3' } = options;
+    const ladder = {
+      maxDowntimeCeilingMs: options.maxDowntimeCeilingMs ?? terms.maxDowntimeMs,
+      throttlePercentMax: options.throttlePercentMax ?? 0,
+    };
     sessions.spawnSource(
-      { terms, to, guest, reference, profile, isRestored: false, isResumed: false, done },
+      {
+        ...{ terms, to, guest, reference, profile, ladder },
+        ...{ isRestored: false, isResumed: false, done },
+      },
       context,
     );
   }

@@ -4,6 +4,7 @@ import type { MigrationReceipt } from '../node.ts';
 import type { Guest, Hypervisor } from '../ports/hypervisor.ts';
 import type { TransferProfile } from '../ports/transfer-profile.ts';
 import { type DestinationBeginning, nameOf } from '../protocols/migration/destination.ts';
+import type { LadderOptions } from '../protocols/migration/ladder.ts';
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { type Completion, failed, type Outcome, succeeded } from '../util/errors.ts';
 import { destinationSession } from './migration-destination.ts';
@@ -34,6 +35,7 @@ export interface SourceSpec {
   readonly profile: TransferProfile;
   readonly isRestored: boolean;
   readonly isResumed: boolean;
+  readonly ladder?: Omit<LadderOptions, 'maxDowntimeMs'>;
   readonly done: Completion<MigrationReceipt> | null;
 }
 

@@ -34,7 +34,7 @@ import { sealingWish } from './link-seal.ts';
 import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
 import type { NodeMessage } from './node.ts';
-import { checkBandwidth, checkNodeOptions } from './node-limits.ts';
+import { checkBandwidth, checkLadder, checkNodeOptions } from './node-limits.ts';
 import type { Hypervisors } from './node-recovery.ts';
 import type { NodeView } from './node-view.ts';
 import type { ListeningPorts } from './spawn-links.ts';
@@ -204,6 +204,7 @@ class RunningNode implements DwcpNode {
     const progress$: Observable<MigrationProgress> = view.progressOf(migrationId).asObservable();
     const done = this.#ask<MigrationReceipt>((answer) => {
       checkBandwidth(options.maxBandwidth ?? 0);
+      checkLadder(options);
       return { type: 'migrate', guestName, migrationId, transferId, options, done: answer };
     });
     // A refusal has no session to complete the stream; a caller who only watches must not hang.

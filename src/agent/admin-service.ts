@@ -19,7 +19,7 @@ import { assert } from '../util/assert.ts';
 import { DwcpError } from '../util/errors.ts';
 import { toGrpcFailure } from './admin-error.ts';
 import { type AdminMethod, adminMethods } from './admin-methods.ts';
-import { migrationToWire, progressToWire, statusToWire } from './admin-wire.ts';
+import { migrationToWire, progressToWire, receiptToWire, statusToWire } from './admin-wire.ts';
 
 /** A request is names and numbers; only a guest's options may be longer. */
 const REQUEST_BYTES_MAX = 128 * 1024;
@@ -194,7 +194,7 @@ function streamMigration(
     session.done.then(
       (receipt) => {
         progress.unsubscribe();
-        call.write({ receipt });
+        call.write({ receipt: receiptToWire(receipt) });
         call.end();
       },
       (error: unknown) => {
@@ -216,7 +216,8 @@ function policyOf(text: string): LinkMode | 'auto' {
 }
 
 function migrateOptions(request: dwcp.AdminMigrateRequest): MigrateOptions {
-  const { to, maxDowntimeMs, maxBandwidth, verify, profile } = request;
+  const { to, maxDowntimeMs, maxDowntimeCeilingMs, throttlePercentMax } = request;
+  const { maxBandwidth, verify, profile } = request;
   if (verify !== '' && verify !== 'after' && verify !== 'strict' && verify !== 'off') {
     throw new DwcpError('ERR_DWCP_USAGE', `verify cannot be "${verify}"`, {
       hint: 'Use after, strict or off.',
@@ -232,6 +233,8 @@ function migrateOptions(request: dwcp.AdminMigrateRequest): MigrateOptions {
     to,
     ...(named === undefined ? {} : { profile: named }),
     ...(maxDowntimeMs === 0 ? {} : { maxDowntimeMs }),
+    ...(maxDowntimeCeilingMs === 0 ? {} : { maxDowntimeCeilingMs }),
+    ...(throttlePercentMax === 0 ? {} : { throttlePercentMax }),
     ...(maxBandwidth === 0 ? {} : { maxBandwidth }),
     ...(verify === '' ? {} : { verify }),
   };

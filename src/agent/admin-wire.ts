@@ -189,6 +189,7 @@ export function receiptFromWire(wire: dwcp.AdminReceipt.$Properties): MigrationR
     from: wire.from ?? '',
     to: wire.to ?? '',
     rounds: wire.rounds ?? 0,
+    steps: wire.steps ?? [],
     totalMs: wire.totalMs ?? 0,
     stoppedMs: wire.stoppedMs ?? 0,
     wireBytes: wire.wireBytes ?? 0,
@@ -203,6 +204,10 @@ export function receiptFromWire(wire: dwcp.AdminReceipt.$Properties): MigrationR
   };
 }
 
+export function receiptToWire(receipt: MigrationReceipt): dwcp.AdminReceipt.$Properties {
+  return { ...receipt, steps: [...receipt.steps] };
+}
+
 export function migrationToWire(migration: MigrationStatus): dwcp.AdminMigration.$Properties {
   return {
     progress: progressToWire(migration),
@@ -213,7 +218,7 @@ export function migrationToWire(migration: MigrationStatus): dwcp.AdminMigration
     errorCode: migration.error?.code ?? '',
     errorMessage: migration.error?.message ?? '',
     errorHint: migration.error?.hint ?? '',
-    receipt: migration.receipt,
+    receipt: migration.receipt && receiptToWire(migration.receipt),
   };
 }
 

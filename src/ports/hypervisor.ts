@@ -121,6 +121,8 @@ export interface OutgoingOptions extends TransferName {
   readonly endpoint: IncomingEndpoint;
   readonly maxDowntimeMs: number;
   readonly profile: TransferProfile;
+  /** The guest may be slowed down so that it converges; default false. */
+  readonly mayThrottle?: boolean;
   readonly onFailure: (error: DwcpError) => void;
 }
 
@@ -134,6 +136,11 @@ export interface OutgoingMigration {
    * equal here and now are not sent by it. Answers how many. Absent as `resumeIncoming` is.
    */
   held?(firstPage: number, hashes: Uint8Array, done: Completion<number>): void;
+  /**
+   * Takes this share of its processor time from the guest, 1 to 99, until it is stopped or the migration
+   * ends. `ERR_DWCP_UNSUPPORTED` where a guest of this kind cannot be slowed down, or must not be.
+   */
+  throttle(percent: number, done: Completion<void>): void;
   /** A cheap sample; safe at any time. */
   progress(): TransferProgress;
   /**

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { LinkModeStatus, LinkReport } from '../../src/actors/messages.ts';
 import type { ModeRules } from '../../src/actors/spawn-links.ts';
+import type { Outcome } from '../../src/util/errors.ts';
 import { onWorld, SECOND_US, streamsOf, type TestNode, ups, type World } from './links-world.ts';
 
 /** As shipped, but for the times. */
@@ -124,4 +125,39 @@ onWorld('a flapping way changes the mode no more often than is allowed', async (
     ),
   );
   assert.ok(changes.size >= 2 && changes.size <= 4, `${changes.size} in two minutes`);
+});
+
+onWorld('a migration that does not converge gets what its link has left to give', async (world) => {
+  const [a, b] = await startBoth(world);
+  const press = async (node: TestNode, what: 'compress' | 'streams'): Promise<string | null> => {
+    const answers: Outcome<void>[] = [];
+    const done = (outcome: Outcome<void>): void => void answers.push(outcome);
+    ups(node).at(-1)?.link.tell({ type: 'press', migrationId: 'm1', what, done });
+    await world.until(() => answers.length === 1);
+    const [answer] = answers;
+    return answer?.ok === false ? answer.error.message : null;
+  };
+  assert.equal(await press(a, 'compress'), null);
+  assert.equal(await press(a, 'streams'), null);
+  await world.until(() => streamsOf(a) === 5);
+  assert.equal(await press(b, 'streams'), null, 'who does not dial wishes for it');
+  await world.until(() => streamsOf(a) === 6);
+  ups(a).at(-1)?.link.tell({ type: 'release', migrationId: 'm1' });
+  force(a, 'internet');
+  await world.until(() => modesOf(a, b).every((mode) => mode === 'internet'));
+  assert.match((await press(a, 'compress')) ?? '', /chooses by gain already/);
+});
+
+onWorld('a link whose streams an operator set gets no more of them', async (world) => {
+  const a = world.start('a', ['b'], { streams: 2 });
+  world.start('b', ['a'], { streams: 2 });
+  await world.until(() => streamsOf(a) === 2);
+  let message = '';
+  const done = (outcome: Outcome<void>): void => {
+    message = outcome.ok ? 'done' : outcome.error.message;
+  };
+  ups(a).at(-1)?.link.tell({ type: 'press', migrationId: 'm1', what: 'streams', done });
+  await world.until(() => message !== '');
+  assert.equal(message, 'their number is set to 2');
+  assert.equal(streamsOf(a), 2);
 });

@@ -24,6 +24,7 @@ export const RECEIPT: MigrationReceipt = {
   from: 'a',
   to: 'b',
   rounds: 3,
+  steps: ['encode harder'],
   totalMs: 1234.5,
   stoppedMs: 41.5,
   wireBytes: 5_000,

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { freeze, isAlive } from '../../src/hypervisors/process-fence.ts';
 import { launchQemu, openQmp, type RunningQemu } from '../../src/hypervisors/qemu/launch.ts';
+import { prepareMigration, throttleMigration } from '../../src/hypervisors/qemu/migrate.ts';
 import { checkDisks, describeMachine } from '../../src/hypervisors/qemu/preflight.ts';
 import type { Qmp } from '../../src/hypervisors/qemu/qmp.ts';
 import type { QemuBinary } from '../../src/ports/hypervisor.ts';
@@ -127,4 +128,37 @@ test('a frozen source whose SHUT(0) is withheld dies, and its twin counts on wit
   assert.ok((all.at(-1) ?? 0) > before + 10, 'the counter went on');
   const gaps = all.filter((tick, index) => index > 0 && tick !== (all[index - 1] ?? 0) + 1);
   assert.deepEqual(gaps, []);
+});
+
+test('QEMU slows its guest down when it is told to, not before, and no longer than the migration', async (t) => {
+  const running = await start('slow', []);
+  await until(() => ticks('slow').length > 20, 'the guest did not count');
+  const qmp = await open(running);
+  t.after(() => qmp.close());
+  await prepareMigration(qmp, 'source', { mayThrottle: true });
+  await throttleMigration(qmp, 0);
+  // Never done: what its guest dirties is more than it may leave over.
+  await qmp.ask('migrate-set-parameters', { 'max-bandwidth': 400_000, 'downtime-limit': 1 });
+  const sink = createServer((near) => void near.resume().on('error', () => {}));
+  t.after(() => sink.close());
+  const path = join(folder, 'sink');
+  await new Promise<void>((resolve) => sink.listen(path, resolve));
+  await qmp.ask('migrate', { uri: `unix:${path}` });
+  const throttled = async (): Promise<number> => {
+    const info = await qmp.ask<{ 'cpu-throttle-percentage'?: number }>('query-migrate');
+    return info['cpu-throttle-percentage'] ?? 0;
+  };
+  await new Promise((resolve) => setTimeout(resolve, 4000));
+  assert.equal(await status(qmp), 'active');
+  assert.ok((await throttled()) <= 1, `${await throttled()} % before anybody asked`);
+  await throttleMigration(qmp, 60);
+  for (let tries = 0; (await throttled()) !== 60; tries += 1) {
+    assert.ok(tries < 400, `it is slowed down by ${await throttled()} %`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await qmp.ask('migrate_cancel');
+  await reaches(qmp, 'cancelled');
+  assert.equal(await throttled(), 0);
+  const before = ticks('slow').length;
+  await until(() => ticks('slow').length > before + 10, 'the guest does not count on');
 });

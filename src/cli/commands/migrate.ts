@@ -10,6 +10,8 @@ import { addCommand } from '../output.ts';
 interface MigrateCommandOptions extends ConnectionOptions {
   readonly to: string;
   readonly maxDowntime?: string;
+  readonly maxDowntimeCeiling?: string;
+  readonly throttle?: string;
   readonly maxBandwidth?: string;
   readonly verify?: string;
   readonly profile?: string;
@@ -24,6 +26,8 @@ export function addMigrateCommand(program: Command): void {
   )
     .requiredOption('--to <node>', 'where to')
     .option('--max-downtime <ms>', 'how long it may stand still, in milliseconds')
+    .option('--max-downtime-ceiling <ms>', 'what that may be raised to if nothing else helps')
+    .option('--throttle <percent>', 'slow the guest down by at most so much if it must be (QEMU)')
     .option('--max-bandwidth <rate>', 'such as 100MiB/s; "dwcp limit" changes it while it runs')
     .option('--verify <mode>', 'after, strict or off')
     .addOption(profileOption());
@@ -52,23 +56,24 @@ export function profileOption(): Option {
 }
 
 function migrateOptions(options: MigrateCommandOptions): MigrateOptions {
-  const { to, maxDowntime, maxBandwidth, verify } = options;
+  const { to, maxDowntime, maxDowntimeCeiling, throttle, maxBandwidth, verify } = options;
   if (verify !== undefined && verify !== 'after' && verify !== 'strict' && verify !== 'off') {
     throw new DwcpError('ERR_DWCP_USAGE', `--verify cannot be "${verify}"`, {
       hint: 'Use after, strict or off.',
     });
   }
-  const maxDowntimeMs = Number(maxDowntime ?? 0);
-  if (!Number.isSafeInteger(maxDowntimeMs) || maxDowntimeMs < 0) {
-    throw new DwcpError('ERR_DWCP_USAGE', `--max-downtime cannot be "${maxDowntime}"`, {
-      hint: 'Give whole milliseconds, such as 300.',
-    });
-  }
+  const ms = 'Give whole milliseconds, such as 300.';
+  const maxDowntimeMs = whole('--max-downtime', maxDowntime, ms);
+  const maxDowntimeCeilingMs = whole('--max-downtime-ceiling', maxDowntimeCeiling, ms);
+  const percent = 'Give whole per cent, such as 60.';
+  const throttlePercentMax = whole('--throttle', throttle, percent);
   const profile = TRANSFER_PROFILES.find((each) => each === options.profile);
   return {
     to,
     ...(profile === undefined ? {} : { profile }),
     ...(maxDowntime === undefined ? {} : { maxDowntimeMs }),
+    ...(maxDowntimeCeiling === undefined ? {} : { maxDowntimeCeilingMs }),
+    ...(throttle === undefined ? {} : { throttlePercentMax }),
     ...(maxBandwidth === undefined ? {} : { maxBandwidth: parseBytes(maxBandwidth) }),
     ...(verify === undefined ? {} : { verify }),
   };
@@ -80,6 +85,12 @@ function survived({ cuts, restarts, heldPages }: MigrationReceipt): string[] {
   return [`went on after ${cuts} cuts of the link and ${restarts} deaths of an agent${held}`];
 }
 
+function whole(option: string, text: string | undefined, hint: string): number {
+  const value = Number(text ?? 0);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new DwcpError('ERR_DWCP_USAGE', `${option} cannot be "${text}"`, { hint });
+}
+
 function describeReceipt(receipt: MigrationReceipt): string {
   const verdict =
     receipt.verified === null
@@ -89,6 +100,7 @@ function describeReceipt(receipt: MigrationReceipt): string {
     `${receipt.guest} moved ${receipt.from} -> ${receipt.to} in ${(receipt.totalMs / 1000).toFixed(2)} s`,
     `${receipt.rounds} rounds, stopped ${receipt.stoppedMs.toFixed(1)} ms, ${formatBytes(receipt.wireBytes)} on the wire`,
     ...survived(receipt),
+    ...receipt.steps.map((step) => `to converge: ${step}`),
     verdict,
   ].join('\n');
 }

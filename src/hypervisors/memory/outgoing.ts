@@ -105,6 +105,12 @@ class MemoryOutgoing implements OutgoingMigration {
     this.#send(done, false);
   }
 
+  /** Its writers keep the rate they were started with. */
+  throttle(_percent: number, done: Completion<void>): void {
+    const what = 'a memory guest cannot be slowed down';
+    setImmediate(() => done(failed(new DwcpError('ERR_DWCP_UNSUPPORTED', what))));
+  }
+
   stopAndCopy(done: Completion<RoundReport>): void {
     this.#guest.pause((paused) => {
       if (!paused.ok) return done(paused);

@@ -21,11 +21,17 @@ const OVER: ReadonlySet<string> = new Set(['none', 'completed', 'failed', 'cance
 const CANCEL_WITHIN_MS = 10_000;
 const POLL_MS = 10;
 
+interface SourceWishes {
+  readonly byPages?: boolean;
+  /** QEMU may slow the guest down once we ask for it. */
+  readonly mayThrottle?: boolean;
+}
+
 /** All that our stream relies on, said in full: an earlier migration may have set anything. */
 export async function prepareMigration(
   qmp: Qmp,
   side: 'source' | 'destination',
-  byPages = false,
+  { byPages = false, mayThrottle = false }: SourceWishes = {},
 ): Promise<void> {
   const wanted: Record<string, boolean> = {
     'return-path': true,
@@ -36,13 +42,26 @@ export async function prepareMigration(
     'postcopy-ram': false,
     multifd: false,
     xbzrle: false,
-    'auto-converge': false,
+    'auto-converge': mayThrottle,
   };
   // From 8.1 on: a source that waits for this acknowledgement, which nobody gives, never stops its guest
   // by itself. Once we stopped it, it waits no more.
   if (await knows(qmp, 'switchover-ack')) wanted['switchover-ack'] = byPages;
   await qmp.ask('migrate-set-capabilities', {
     capabilities: Object.entries(wanted).map(([capability, state]) => ({ capability, state })),
+  });
+}
+
+/**
+ * QEMU slows a guest down by itself once it dirtied more than a share of what a pass sent. As long as nobody
+ * asked for it, that is never and next to nothing; QEMU lets it run freely again when the migration ends.
+ */
+export async function throttleMigration(qmp: Qmp, percent: number): Promise<void> {
+  await qmp.ask('migrate-set-parameters', {
+    'throttle-trigger-threshold': percent === 0 ? 100 : 1,
+    'cpu-throttle-initial': Math.max(1, percent),
+    'cpu-throttle-increment': Math.max(1, percent),
+    'max-cpu-throttle': Math.max(1, percent),
   });
 }
 

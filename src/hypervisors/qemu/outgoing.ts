@@ -28,6 +28,7 @@ import {
   type MigrationInfo,
   prepareMigration,
   queryMigration,
+  throttleMigration,
 } from './migrate.ts';
 import { PageCarrier } from './page-carrier.ts';
 import type { Qmp, QmpEvent } from './qmp.ts';
@@ -68,7 +69,9 @@ export function openQemuOutgoing(
     const pays = goesByPages({ endpoint, memoryBytes, policy: link.codecPolicy() });
     // The shadow holds what the guest's memory holds.
     const byPages = pays && freemem() > memoryBytes;
-    await prepareMigration(qmp, 'source', byPages);
+    const mayThrottle = options.mayThrottle ?? false;
+    await prepareMigration(qmp, 'source', { byPages, mayThrottle });
+    if (mayThrottle) await throttleMigration(qmp, 0);
     await qmp.ask('migrate-set-parameters', {
       // The link's bucket and window hold QEMU back; a second limit would only hide the first.
       'max-bandwidth': 0,
@@ -104,6 +107,7 @@ class QemuOutgoing implements OutgoingMigration {
   readonly #carrier: Carrier;
   readonly #byPages: boolean;
   readonly #maxDowntimeMs: number;
+  readonly #mayThrottle: boolean;
   readonly #socketPath: string;
   readonly #onFailure: (error: DwcpError) => void;
   readonly #sampling: NodeJS.Timeout;
@@ -126,6 +130,7 @@ class QemuOutgoing implements OutgoingMigration {
     this.#wasRunning = wasRunning;
     this.#byPages = byPages;
     this.#maxDowntimeMs = options.maxDowntimeMs;
+    this.#mayThrottle = options.mayThrottle ?? false;
     this.#onFailure = options.onFailure;
     this.#socketPath = join(guest.runDirectory, `out-${options.transferId.toString(36)}`);
     const carried = {
@@ -151,6 +156,15 @@ class QemuOutgoing implements OutgoingMigration {
     this.#qmp.execute('migrate', { uri: `unix:${this.#socketPath}` }, (outcome) => {
       if (!outcome.ok) this.#failed(outcome.error);
     });
+  }
+
+  throttle(percent: number, done: Completion<void>): void {
+    complete(async () => {
+      if (!this.#mayThrottle) {
+        throw new DwcpError('ERR_DWCP_UNSUPPORTED', 'this migration began without leave to do so');
+      }
+      await throttleMigration(this.#qmp, percent);
+    }, done);
   }
 
   progress(): TransferProgress {

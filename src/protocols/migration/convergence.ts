@@ -1,30 +1,34 @@
 /**
- * After every pre-copy round: stop the guest now, go another round, or give up. A pure function of
- * what was measured; every answer carries the sentence that explains it.
+ * After every pre-copy round: stop the guest now, go another round, or say that rounds alone will not do.
+ * A pure function of what was measured; every answer carries the sentence that explains it.
  */
+import type { Trend } from './ladder-trend.ts';
+
 export interface ConvergenceInput {
   /** Rounds done so far; the first sends everything. */
   readonly round: number;
   readonly sentBytes: number;
   readonly elapsedUs: number;
   readonly remainingBytes: number;
-  readonly previousRemainingBytes: number;
   readonly dirtyBytesPerSec: number;
   /** What the link lets through from now on, whatever the round reached; 0 is unlimited. */
   readonly maxBytesPerSec: number;
+  /** What is allowed by now. */
   readonly maxDowntimeMs: number;
-  readonly stalledRounds: number;
+  /** With this round in it. */
+  readonly trend: Trend;
   /** The hypervisor stopped the guest by itself: there is nothing left to decide. */
   readonly stopped: boolean;
 }
 
 export interface ConvergenceDecision {
-  readonly action: 'round' | 'stopAndCopy' | 'abort';
+  readonly action: 'round' | 'stopAndCopy' | 'stalled';
   readonly reason: string;
   /** Null when the guest dirties as fast as the link carries. */
   readonly etaMs: EtaInterval | null;
-  readonly stalledRounds: number;
   readonly predictedDowntimeMs: number;
+  /** What the least of the last rounds would have needed. */
+  readonly leastDowntimeMs: number;
 }
 
 export interface EtaInterval {
@@ -32,12 +36,10 @@ export interface EtaInterval {
   readonly high: number;
 }
 
-/** Rounds in a row that did not shrink what remains before the migration is called hopeless. */
-export const STALLED_ROUNDS_MAX = 5;
+/** Rounds in a row that did not get below the least so far before something else has to help. */
+export const STALLED_ROUNDS_MAX = 3;
 /** A guest that shrinks a little each round could otherwise hold the link for ever. */
 export const ROUNDS_MAX = 40;
-/** A round must leave less than this share of the one before to count as progress. */
-const PROGRESS_SHARE = 0.9;
 /** Below the limit another round still pays while it would leave less than this share. */
 const WORTHWHILE_SHARE = 0.6;
 /** Under this, the fixed cost of stopping outweighs what one more round could save. */
@@ -46,50 +48,49 @@ const NEGLIGIBLE_DOWNTIME_MS = 8;
 const POLISHING_ROUNDS_MAX = 6;
 
 export function decideConvergence(input: ConvergenceInput): ConvergenceDecision {
+  const { trend, remainingBytes, maxDowntimeMs, dirtyBytesPerSec } = input;
   const rate = measuredRate(input);
-  const predictedDowntimeMs =
-    input.remainingBytes === 0 ? 0 : Math.ceil((input.remainingBytes / rate) * 1000);
-  const stalled =
-    input.round > 1 && input.remainingBytes > input.previousRemainingBytes * PROGRESS_SHARE;
-  const stalledRounds = stalled ? input.stalledRounds + 1 : 0;
-  const etaMs = estimate(input.remainingBytes, rate, input.dirtyBytesPerSec);
+  const predictedDowntimeMs = downtimeMs(remainingBytes, rate);
+  const etaMs = estimate(remainingBytes, rate, dirtyBytesPerSec);
   const answer = (action: ConvergenceDecision['action'], reason: string): ConvergenceDecision => ({
-    action,
-    reason,
-    etaMs,
-    stalledRounds,
-    predictedDowntimeMs,
+    ...{ action, reason, etaMs, predictedDowntimeMs },
+    leastDowntimeMs: downtimeMs(trend.leastBytes, rate),
   });
-  const rates = `dirty ${megabytes(input.dirtyBytesPerSec)}/s, wire ${megabytes(rate)}/s`;
+  const rates = `dirty ${megabytes(dirtyBytesPerSec)}/s, wire ${megabytes(rate)}/s`;
+  const left = megabytes(remainingBytes);
   if (input.stopped) return answer('stopAndCopy', 'the hypervisor stopped the guest by itself');
-  if (predictedDowntimeMs <= input.maxDowntimeMs) {
-    const nextShare = input.dirtyBytesPerSec / rate;
+  if (predictedDowntimeMs <= maxDowntimeMs) {
+    const isNegligible = predictedDowntimeMs <= NEGLIGIBLE_DOWNTIME_MS;
     const pays =
-      predictedDowntimeMs > NEGLIGIBLE_DOWNTIME_MS &&
-      nextShare < WORTHWHILE_SHARE &&
-      !stalled &&
+      dirtyBytesPerSec / rate < WORTHWHILE_SHARE &&
+      !trend.grew &&
       input.round < POLISHING_ROUNDS_MAX;
-    if (pays) {
+    if (!isNegligible && pays) {
       return answer(
         'round',
         `${predictedDowntimeMs} ms of downtime would do, one more round leaves less (${rates})`,
       );
     }
+    if (!isNegligible && trend.isWorthWaiting && input.round < ROUNDS_MAX) {
+      return answer(
+        'round',
+        `${left} left would do, and ${megabytes(trend.leastBytes)} were left before: waiting for that again`,
+      );
+    }
     return answer(
       'stopAndCopy',
-      `${megabytes(input.remainingBytes)} left need ${predictedDowntimeMs} ms, allowed are ${input.maxDowntimeMs} ms (${rates})`,
+      `${left} left need ${predictedDowntimeMs} ms, allowed are ${maxDowntimeMs} ms (${rates})`,
     );
   }
-  if (stalledRounds >= STALLED_ROUNDS_MAX || input.round >= ROUNDS_MAX) {
-    return answer(
-      'abort',
-      `after ${input.round} rounds ${megabytes(input.remainingBytes)} are left: ${rates}; needs ${predictedDowntimeMs} ms of downtime, allowed are ${input.maxDowntimeMs} ms`,
-    );
+  const need = `would need ${predictedDowntimeMs} ms, allowed are ${maxDowntimeMs} ms (${rates})`;
+  if (trend.stalledRounds >= STALLED_ROUNDS_MAX) {
+    const least = `${trend.stalledRounds} rounds did not get below ${megabytes(trend.bestBytes)}`;
+    return answer('stalled', `${least}; ${left} left after ${input.round} ${need}`);
   }
-  return answer(
-    'round',
-    `${megabytes(input.remainingBytes)} left would need ${predictedDowntimeMs} ms, allowed are ${input.maxDowntimeMs} ms (${rates})`,
-  );
+  if (input.round >= ROUNDS_MAX) {
+    return answer('stalled', `after ${input.round} rounds the ${left} left ${need}`);
+  }
+  return answer('round', `${left} left ${need}`);
 }
 
 function measuredRate(input: ConvergenceInput): number {
@@ -97,6 +98,10 @@ function measuredRate(input: ConvergenceInput): number {
   const measured = (input.sentBytes / input.elapsedUs) * 1e6;
   const allowed = input.maxBytesPerSec === 0 ? measured : input.maxBytesPerSec;
   return Math.max(1, Math.min(measured, allowed));
+}
+
+function downtimeMs(bytes: number, rate: number): number {
+  return bytes === 0 ? 0 : Math.ceil((bytes / rate) * 1000);
 }
 
 function estimate(remaining: number, rate: number, dirty: number): EtaInterval | null {

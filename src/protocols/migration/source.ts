@@ -33,6 +33,7 @@ import {
 } from './source/outcome.ts';
 import {
   copied,
+  helped,
   loaded,
   opened,
   prepareApplied,
@@ -101,6 +102,10 @@ export class SourceMachine {
   get remainingBytes(): number {
     return this.#state.remainingBytes;
   }
+  /** What was tried so that it converges. */
+  get ladderSteps(): readonly string[] {
+    return this.#state.ladder.steps;
+  }
   get stoppedAtUs(): number | null {
     return this.#state.stoppedAtUs;
   }
@@ -144,6 +149,8 @@ function take(state: SourceState, input: SourceInput): void {
       return roundDone(state, input);
     case 'held':
       return heldCompared(state, input.outcome);
+    case 'helped':
+      return helped(state, input.outcome);
     case 'copied':
       return copied(state, input.outcome);
     case 'done':

@@ -97,7 +97,8 @@ export function interruptionOf(state: SourceState, nowUs: number): string | null
 }
 
 function graceMs(state: SourceState): number {
-  const { resumeGraceMs, maxDowntimeMs } = state.options.terms;
+  const { resumeGraceMs } = state.options.terms;
+  const { maxDowntimeMs } = state.ladder;
   return state.stoppedAtUs === null ? resumeGraceMs : Math.min(resumeGraceMs, maxDowntimeMs);
 }
 

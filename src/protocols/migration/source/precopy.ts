@@ -4,9 +4,9 @@ import type {
   OutgoingMigration,
   RoundReport,
 } from '../../../ports/hypervisor.ts';
-import { DwcpError, type Outcome } from '../../../util/errors.ts';
+import type { Outcome } from '../../../util/errors.ts';
 import type { OwnershipAnswer } from '../../ownership/types.ts';
-import { type ConvergenceDecision, decideConvergence } from '../convergence.ts';
+import type { LadderDecision } from '../ladder.ts';
 import { isRegainable, recordKey } from '../types.ts';
 import { abort, abortNow } from './abort.ts';
 import { fence } from './fence.ts';
@@ -116,39 +116,44 @@ export function roundDone(state: SourceState, input: SourceInput & { type: 'roun
     state.reason = 'the link was down during this round, which says nothing of its rate';
     return nextRound(state);
   }
-  const decision = decideConvergence({
+  const decision = state.ladder.afterRound({
     round: state.round,
     sentBytes: sentPages * terms.pageBytes,
     elapsedUs,
     remainingBytes,
-    previousRemainingBytes: state.remainingBytes,
     dirtyBytesPerSec,
     maxBytesPerSec,
-    maxDowntimeMs: terms.maxDowntimeMs,
-    stalledRounds: state.stalledRounds,
     stopped,
   });
   state.remainingBytes = remainingBytes;
   follow(state, decision);
 }
 
-function follow(state: SourceState, decision: ConvergenceDecision): void {
-  state.stalledRounds = decision.stalledRounds;
+function follow(state: SourceState, decision: LadderDecision): void {
   state.etaMs = decision.etaMs;
   state.reason = decision.reason;
   state.note(decision.action, decision.reason);
   if (decision.action === 'round') return nextRound(state);
-  if (decision.action === 'abort') {
-    const error = new DwcpError('ERR_DWCP_NOT_CONVERGING', decision.reason, {
-      hint: 'Allow more downtime, raise the bandwidth limit, or lower the write rate in the guest.',
-    });
-    return abort(state, error, true);
+  if (decision.action === 'abort') return abort(state, decision.error, true);
+  if (decision.action === 'help') {
+    state.busy = 'help';
+    return state.emit({ type: 'help', help: decision.help });
   }
   state.enter('stopAndCopy', decision.reason);
   state.stoppedAtUs = state.nowUs;
   limitWait(state);
   state.busy = 'stopAndCopy';
   state.emit({ type: 'stopAndCopy' });
+}
+
+/** A round shows whether it made a difference; what could not be done is passed over. */
+export function helped(state: SourceState, outcome: Outcome<void>): void {
+  if (state.phase !== 'precopy' || state.busy !== 'help') return;
+  state.busy = null;
+  const { text, next } = state.ladder.helped(outcome);
+  state.note(outcome.ok ? 'helped' : 'notHelped', text);
+  if (next !== null) return follow(state, next);
+  nextRound(state);
 }
 
 export function copied(state: SourceState, outcome: Outcome<RoundReport>): void {

@@ -5,6 +5,7 @@
 import { assert } from '../../../util/assert.ts';
 import { DwcpError } from '../../../util/errors.ts';
 import type { EtaInterval } from '../convergence.ts';
+import { ConvergenceLadder } from '../ladder.ts';
 import type { MigrationMessage } from '../types.ts';
 import {
   PAST_NO_RETURN,
@@ -37,7 +38,7 @@ export class SourceState {
 
   // pre-copy
   round = 0;
-  stalledRounds = 0;
+  readonly ladder: ConvergenceLadder;
   remainingBytes = 0;
   etaMs: EtaInterval | null = null;
   stoppedAtUs: number | null = null;
@@ -92,6 +93,9 @@ export class SourceState {
   constructor(options: SourceOptions) {
     this.options = options;
     this.linkIsUp = options.linkIsUp;
+    const { maxDowntimeMs } = options.terms;
+    const plain = { maxDowntimeCeilingMs: maxDowntimeMs, throttlePercentMax: 0 };
+    this.ladder = new ConvergenceLadder({ ...plain, ...options.ladder, maxDowntimeMs });
     this.pageCount = Math.ceil(options.terms.memoryBytes / options.terms.pageBytes);
   }
 

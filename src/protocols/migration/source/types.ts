@@ -5,6 +5,7 @@ import type {
   RoundReport,
 } from '../../../ports/hypervisor.ts';
 import type { DwcpError, Outcome } from '../../../util/errors.ts';
+import type { LadderHelp, LadderOptions } from '../ladder.ts';
 import type { CommonEffect, CommonInput, FenceRecord, MigrationTerms } from '../types.ts';
 
 export type SourcePhase =
@@ -52,6 +53,7 @@ export type SourceOperation =
   | 'openOutgoing'
   | 'held'
   | 'round'
+  | 'help'
   | 'stopAndCopy'
   | 'fence'
   | 'digests'
@@ -75,6 +77,8 @@ export type SourceInput =
     }
   /** How many of the compared pages are there already. */
   | { readonly type: 'held'; readonly outcome: Outcome<number> }
+  /** What came of a `help`; an error says why nothing could be done. */
+  | { readonly type: 'helped'; readonly outcome: Outcome<void> }
   | { readonly type: 'copied'; readonly outcome: Outcome<RoundReport> }
   | {
       readonly type: 'done';
@@ -95,6 +99,8 @@ export type SourceEffect =
   | { readonly type: 'askHeld'; readonly firstPage: number; readonly pageCount: number }
   | { readonly type: 'held'; readonly firstPage: number; readonly hashes: Uint8Array }
   | { readonly type: 'round' }
+  /** Answered with `helped`. */
+  | { readonly type: 'help'; readonly help: LadderHelp }
   | { readonly type: 'stopAndCopy' }
   | { readonly type: 'fence' }
   | { readonly type: 'digests'; readonly firstPage: number; readonly pageCount: number }
@@ -125,4 +131,6 @@ export interface SourceOptions {
   readonly isRestored: boolean;
   /** An earlier process was in its rounds: they go on, with what came of them. */
   readonly isResumed?: boolean;
+  /** How far it may go to converge, beyond `terms.maxDowntimeMs`; absent: that limit alone. */
+  readonly ladder?: Omit<LadderOptions, 'maxDowntimeMs'>;
 }
