@@ -367,7 +367,7 @@ export function migrationScenario(
     workload: { clients: 3, timeoutUs: 4_000_000 },
     vary: (random) => ({
       hosts: HOSTS[random.below(HOSTS.length)] as number,
-      workload: { clients: random.between(2, 4), operations: random.between(1_000, 1_300) },
+      workload: { clients: random.between(3, 5), operations: random.between(1_000, 1_300) },
     }),
     faults: MODELS.flat(),
     models: MODELS,
