@@ -119,8 +119,12 @@ async function withEnd(
   };
   const answer = (): Promise<ResumeAnswer> =>
     new Promise((resolve, reject) => {
-      child.once('message', (said) => resolve(said as ResumeAnswer));
-      child.once('exit', () => reject(new DwcpError('ERR_DWCP_CLOSED', 'the moving end died')));
+      const died = (): void => reject(new DwcpError('ERR_DWCP_CLOSED', 'the moving end died'));
+      child.once('exit', died);
+      child.once('message', (said) => {
+        child.off('exit', died);
+        resolve(said as ResumeAnswer);
+      });
     });
   const say = (question: ResumeQuestion): void => void child.send(question);
   const move = async (accident: Accident, share: number): Promise<CountedMove> => {
