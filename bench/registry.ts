@@ -4,6 +4,7 @@ import type { Bench } from './document.ts';
 import { failoverBench } from './failover.ts';
 import { labBench } from './lab/ceiling.ts';
 import { migrationBench } from './migration.ts';
+import { modeSwitchBench } from './mode-switch.ts';
 import { raftBench } from './raft.ts';
 import { readsBench } from './reads.ts';
 import { resumeBench } from './resume.ts';
@@ -19,6 +20,7 @@ export const benches: ReadonlyMap<string, Bench> = new Map(
     failoverBench,
     labBench,
     migrationBench,
+    modeSwitchBench,
     raftBench,
     readsBench,
     resumeBench,

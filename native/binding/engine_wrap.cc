@@ -254,6 +254,7 @@ Napi::Value EngineWrap::TuneLink(const Napi::CallbackInfo& info) {
   tuning.congestion = info[1].As<Napi::String>();
   tuning.chunk_bytes = info[2].As<Napi::Number>().Uint32Value();
   tuning.unread_timeout_ms = info[3].As<Napi::Number>().Uint32Value();
+  tuning.unsent_bytes = info[4].As<Napi::Number>().Uint32Value();
   Engine::Guard guard(engine_.get());
   Link* link = engine_->link(Int(info, 0));
   return ErrnoName(info.Env(), link == nullptr ? EBADF : -link->Tune(tuning));

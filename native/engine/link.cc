@@ -1,5 +1,9 @@
 #include "engine/link.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 
 #include "engine/engine.h"
@@ -10,11 +14,30 @@ namespace {
 
 constexpr uint64_t kWireIntervalUs = 400000;
 
+void AddFacts(int fd, PathFacts* facts) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return;
+  const bool is_first = facts->streams++ == 0;
+  facts->rtt_us = is_first ? info.tcpi_rtt : std::min<uint64_t>(facts->rtt_us, info.tcpi_rtt);
+  if (info.tcpi_min_rtt != ~0u) {
+    facts->rtt_min_us = facts->rtt_min_us == 0
+                            ? info.tcpi_min_rtt
+                            : std::min<uint64_t>(facts->rtt_min_us, info.tcpi_min_rtt);
+  }
+  facts->rtt_var_us = std::max<uint64_t>(facts->rtt_var_us, info.tcpi_rttvar);
+  facts->segments_sent += info.tcpi_segs_out;
+  facts->segments_resent += info.tcpi_total_retrans;
+  facts->busy_us += info.tcpi_busy_time;
+  facts->held_us += info.tcpi_rwnd_limited + info.tcpi_sndbuf_limited;
+}
+
 }  // namespace
 
 void Link::Attach(Stream* stream) {
   streams_.push_back(stream);
   stream->SetUnreadTimeout(tuning_.unread_timeout_ms);
+  stream->SetUnsentLimit(tuning_.unsent_bytes);
   stream->AcksDue();
 }
 
@@ -55,6 +78,7 @@ int Link::Tune(const Tuning& tuning) {
   int result = 0;
   for (Stream* stream : streams_) {
     stream->SetUnreadTimeout(tuning.unread_timeout_ms);
+    stream->SetUnsentLimit(tuning.unsent_bytes);
     const int error = stream->SetCongestion(tuning.congestion);
     if (result == 0) result = error;
   }
@@ -68,7 +92,7 @@ PathFacts Link::Facts(size_t streams_max) {
   const size_t count = std::min(streams_max, streams_.size());
   for (size_t i = 0; i < count; i++) {
     // The same ones each time, for as long as they stand: their counters are compared.
-    streams_[i]->AddFacts(&facts);
+    AddFacts(streams_[i]->fd(), &facts);
   }
   return facts;
 }

@@ -107,28 +107,14 @@ uint64_t Stream::MinRttUs() const {
   return info.tcpi_min_rtt == ~0u ? 0 : info.tcpi_min_rtt;
 }
 
-void Stream::AddFacts(PathFacts* facts) const {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  if (getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return;
-  const bool is_first = facts->streams++ == 0;
-  facts->rtt_us = is_first ? info.tcpi_rtt : std::min<uint64_t>(facts->rtt_us, info.tcpi_rtt);
-  if (info.tcpi_min_rtt != ~0u) {
-    facts->rtt_min_us = facts->rtt_min_us == 0
-                            ? info.tcpi_min_rtt
-                            : std::min<uint64_t>(facts->rtt_min_us, info.tcpi_min_rtt);
-  }
-  facts->rtt_var_us = std::max<uint64_t>(facts->rtt_var_us, info.tcpi_rttvar);
-  facts->segments_sent += info.tcpi_segs_out;
-  facts->segments_resent += info.tcpi_total_retrans;
-  facts->busy_us += info.tcpi_busy_time;
-  facts->held_us += info.tcpi_rwnd_limited + info.tcpi_sndbuf_limited;
-}
-
 int Stream::SetCongestion(const std::string& name) {
   if (name.empty()) return 0;
   const auto size = static_cast<socklen_t>(name.size());
   return setsockopt(fd(), IPPROTO_TCP, TCP_CONGESTION, name.data(), size) < 0 ? -errno : 0;
+}
+
+void Stream::SetUnsentLimit(uint32_t bytes) {
+  setsockopt(fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
 }
 
 void Stream::SetUnreadTimeout(uint32_t timeout_ms) {

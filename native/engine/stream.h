@@ -38,11 +38,11 @@ class Stream final : public Pollable {
   bool OwesAck() const;
   // The kernel's least round trip of this connection; 0 while unknown.
   uint64_t MinRttUs() const;
-  void AddFacts(PathFacts* facts) const;
   // 0, or minus errno. What the kernel lacks is refused; an empty name leaves it as it is.
   int SetCongestion(const std::string& name);
   // A peer that stopped reading for so long, or is gone without a word, ends the stream.
   void SetUnreadTimeout(uint32_t timeout_ms);
+  void SetUnsentLimit(uint32_t bytes);
   void OnEvents(uint32_t events) override;
 
   uint64_t acked_bytes = 0;  // of chunks that it carried and the peer acknowledged

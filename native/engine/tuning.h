@@ -11,6 +11,9 @@ struct Tuning {
   std::string congestion;  // as asked; empty leaves each socket as it was
   uint32_t chunk_bytes = 0;
   uint32_t unread_timeout_ms = 15000;
+  // What a socket may hold and not have sent yet: a chunk that waits there is late for every
+  // change. 0: as the kernel likes.
+  uint32_t unsent_bytes = 0;
 };
 
 // What a stream remembers of the last change.

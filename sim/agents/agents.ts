@@ -3,14 +3,17 @@
  * `spawnNode`, on the simulator's scheduler, clocks, connections, disks and guests.
  */
 import { type SpawnedNode, spawnNode } from '../../src/actors/spawn-node.ts';
+import type { LinkModeRules } from '../../src/node.ts';
 import type { Guest, GuestKind, Hypervisor } from '../../src/ports/hypervisor.ts';
 import type { RaftLog } from '../../src/ports/raft-log.ts';
 import type { Random } from '../../src/ports/random.ts';
 import type { Storage } from '../../src/ports/storage.ts';
+import { MODE_LIMITS } from '../../src/protocols/link/mode-governor.ts';
 import { openRaftLog } from '../../src/storage/raft-log/open.ts';
 import { DiskStorage } from '../../src/storage/records.ts';
 import { type Completion, succeeded } from '../../src/util/errors.ts';
 import { Ledger } from '../checkers/ledger.ts';
+import { ModeChanges } from '../checkers/mode-changes.ts';
 import { GuestLog } from '../hypervisor/guest-log.ts';
 import type { GuestProcess } from '../hypervisor/guest-process.ts';
 import { type GuestWorld, HostGuests } from '../hypervisor/host-guests.ts';
@@ -33,6 +36,8 @@ export interface AgentOptions {
   readonly resumeGraceMs: number | null;
   /** What an incoming guest says that it holds. */
   readonly hashes: GuestWorld['hashes'];
+  /** How links follow their way; quick, so that a run sees many changes. */
+  readonly modeRules: Partial<LinkModeRules>;
   /** What an agent writes to its log. */
   readonly onLog: (
     host: SimHost,
@@ -41,6 +46,12 @@ export interface AgentOptions {
   ) => void;
 }
 
+const MODE_RULES = { samples: 3, minStayMs: 3_000, coolDownMs: 500, maxPerMinute: 6 };
+
+/** Round trips of a pair of hosts, one of which it has for a while: near, between and far. */
+const ROUND_TRIPS_US = [1_000, 30_000, 90_000];
+const WAY_LASTS_US: readonly [number, number] = [1_000_000, 8_000_000];
+
 /** Small, so that little memory takes many chunks, streams and acknowledgements. */
 const DEFAULT_OPTIONS: AgentOptions = {
   streams: 2,
@@ -48,6 +59,7 @@ const DEFAULT_OPTIONS: AgentOptions = {
   chunkBytes: 16 * 1024,
   resumeGraceMs: null,
   hashes: ({ memory }, firstPage, pageCount) => memory.hashes(firstPage, pageCount),
+  modeRules: MODE_RULES,
   onLog: () => {},
 };
 
@@ -65,6 +77,7 @@ export class SimAgents {
   readonly tcp: SimTcp;
   readonly log: GuestLog = new GuestLog();
   readonly ledger: Ledger = new Ledger();
+  readonly modeChanges: ModeChanges = new ModeChanges({ ...MODE_LIMITS, ...MODE_RULES });
   /** Hosts whose agent was refused by its disk since it started. */
   readonly hurt: Set<SimHost> = new Set();
   readonly #options: AgentOptions;
@@ -72,6 +85,7 @@ export class SimAgents {
   readonly #nodes = new Map<string, SpawnedNode>();
   readonly #guestWorld: GuestWorld;
   readonly #resumeGraceMs: number;
+  readonly #ways = new Map<string, { rttUs: number; untilUs: number }>();
 
   constructor(world: World, options: Partial<AgentOptions> = {}) {
     this.world = world;
@@ -98,6 +112,7 @@ export class SimAgents {
       this.#guests.set(host.name, guests);
       host.whenCrashed(() => {
         this.#nodes.delete(host.name);
+        this.modeChanges.restarted(host.name);
         this.hurt.delete(host);
       });
     }
@@ -116,7 +131,7 @@ export class SimAgents {
   boot(host: SimHost): void {
     const { world } = this;
     const guests = this.guests(host);
-    const { streams, windowBytes, chunkBytes, onLog } = this.#options;
+    const { streams, windowBytes, chunkBytes, modeRules, onLog } = this.#options;
     const peers = world.hosts
       .filter((other) => other !== host)
       .map(({ name }) => ({ id: name, host: name, port: CONTROL_PORT }));
@@ -133,7 +148,7 @@ export class SimAgents {
     spawnNode(
       host.actorHost(),
       {
-        ...{ id: host.name, peers, streams, windowBytes, chunkBytes },
+        ...{ id: host.name, peers, streams, windowBytes, chunkBytes, linkModeRules: modeRules },
         ...{ listen: { host: host.name, port: CONTROL_PORT }, bulkPort: BULK_PORT },
         dataDir: `/data/${host.name}`,
         resumeGraceMs: this.#resumeGraceMs,
@@ -156,7 +171,13 @@ export class SimAgents {
           world.violate('owner-halted', `${host.name}: ${error.message}`);
         },
         control: simControl(tcp, host),
-        bulk: simBulk({ tcp, host, sockets, observer }),
+        bulk: simBulk({
+          tcp,
+          host,
+          sockets,
+          observer,
+          rttUs: (peer) => this.#roundTrip(host.name, peer),
+        }),
         hypervisors,
         cpuUsedUs: () => 0,
       },
@@ -164,6 +185,7 @@ export class SimAgents {
         if (!started.ok) return this.#startAgain(host);
         this.#nodes.set(host.name, started.value);
         this.#watch(started.value);
+        this.#watchModes(host, started.value);
       },
     );
   }
@@ -178,6 +200,34 @@ export class SimAgents {
       const isAborted = now !== null && now.migration === null && before === now.epoch;
       this.world.sometimes('the log aborted a migration', isAborted);
     });
+  }
+
+  #watchModes(host: SimHost, { view }: SpawnedNode): void {
+    view.events$.subscribe((event) => {
+      if (event.type !== 'linkMode') return;
+      const { peer, change } = event;
+      const { number, outcome, forced } = change;
+      const isMoving = [...view.migrations.values()].some(({ phase }) => phase === 'precopy');
+      this.world.sometimes(
+        'a link switched its mode while pages moved',
+        outcome === 'agreed' && isMoving,
+      );
+      this.world.sometimes('a change of a mode was taken back', outcome === 'rolledBack');
+      if (outcome !== 'inForce' || forced || host.name > peer) return;
+      this.modeChanges.changed(host.name, peer, number, host.clock.nowUs());
+    });
+  }
+
+  /** Both ends of a way see the same. */
+  #roundTrip(a: string, b: string): number {
+    const { nowUs } = this.world;
+    const pair = [a, b].sort().join(' ');
+    const way = this.#ways.get(pair);
+    if (way !== undefined && nowUs < way.untilUs) return way.rttUs;
+    const random = this.world.random(`way/${pair}`);
+    const rttUs = ROUND_TRIPS_US[random.below(ROUND_TRIPS_US.length)] ?? 0;
+    this.#ways.set(pair, { rttUs, untilUs: nowUs + random.between(...WAY_LASTS_US) });
+    return rttUs;
   }
 
   /** Ends the agent and starts it anew, as its service manager or an operator does. */

@@ -1,4 +1,7 @@
 /** Depth `migration`: whole agents, two VMs that are moved around by operators, faults of every model. */
+
+import type { NodeMessage } from '../../src/actors/node.ts';
+import type { ActorRef } from '../../src/actors/system.ts';
 import type { ClaimReceipt, MigrationReceipt } from '../../src/node.ts';
 import type { GuestKind } from '../../src/ports/hypervisor.ts';
 import type { Outcome } from '../../src/util/errors.ts';
@@ -36,6 +39,8 @@ const MODELS: readonly (readonly FaultKind[])[] = [
   ['guest-kill'],
   ['power-loss'],
 ];
+/** Mostly left alone, so that links follow their ways. */
+const POLICIES = ['auto', 'auto', 'internet', 'auto', 'hybrid', 'datacenter', 'auto'] as const;
 const LAUNCH_AT_US = 300_000;
 const RESTART_AFTER_US = 500_000;
 /** A start waits so long for a majority. */
@@ -51,7 +56,7 @@ const INTERRUPTED_US = 700_000;
 const MOVES_END_US = 8_000_000;
 
 export interface MigrationInput {
-  readonly op: 'migrate' | 'cancel' | 'look' | 'limit' | 'stop';
+  readonly op: 'migrate' | 'cancel' | 'look' | 'limit' | 'stop' | 'mode';
   readonly slot: number;
   readonly to: number;
   readonly verify: 'after' | 'strict' | 'off';
@@ -197,6 +202,8 @@ class MigrationRun {
           ...{ bytesPerSec: 1_000_000 * (1 + (input.to % 3)), done: answer },
         });
         return;
+      case 'mode':
+        return this.#setMode(node, host, input, answer);
       case 'stop':
         this.#end(vm, 'its guest ended');
         return done('ended');
@@ -227,6 +234,19 @@ class MigrationRun {
       if (kind === 1 && from.up) this.agents.restart(from);
       if (kind === 2 && to.up) this.agents.restart(to);
     });
+  }
+
+  /** An operator's word on the link from where the VM is. */
+  #setMode(
+    { actor }: { readonly actor: ActorRef<NodeMessage> },
+    host: SimHost,
+    input: MigrationInput,
+    done: (outcome: Outcome<void>) => void,
+  ): void {
+    const others = this.#world.hosts.filter((other) => other !== host);
+    const peer = others[input.to % others.length]?.name ?? '';
+    const policy = POLICIES[Math.floor(input.to / 8) % POLICIES.length] ?? 'auto';
+    actor.tell({ type: 'setLinkMode', peer, policy, done });
   }
 
   #moved(outcome: Outcome<MigrationReceipt>): void {
@@ -376,6 +396,7 @@ export function migrationScenario(
       rule('one-runner', (run) => run.oneRunner.look()?.message ?? null),
       rule('guest-writes', (run) => run.guestWrites.look()?.message ?? null),
       rule('ledger', (run) => run.agents.ledger.finding),
+      rule('mode-changes', (run) => run.agents.modeChanges.look()?.message ?? null),
       checkers.ownership(({ world }) => runOf(world).agents.log.intervals),
     ],
     progressed: ({ world }) => runOf(world).progressed(),
@@ -392,6 +413,7 @@ export function migrationScenario(
       ...['an agent restarted with an arrival', 'a QEMU resumed its guest by itself'],
       ...['a VM was started again by another owner', 'a page was held after a crash'],
       ...['a move went on after a cut', 'a move went on after an agent died'],
+      'a link switched its mode while pages moved',
     ],
   };
 }
@@ -405,9 +427,11 @@ function nextInput(random: LabelledStream): MigrationInput {
         ? 'cancel'
         : draw < 40
           ? 'limit'
-          : draw < 41
-            ? 'stop'
-            : 'look';
+          : draw < 42
+            ? 'mode'
+            : draw < 43
+              ? 'stop'
+              : 'look';
   return {
     op,
     slot: random.below(SLOTS.length),

@@ -3,6 +3,7 @@ import type { dwcp } from '#wire';
 import type { LinkModeChange } from '../node.ts';
 import { LINK_MODES, type LinkMode } from '../ports/link-mode.ts';
 import type { BulkLink } from '../ports/transport.ts';
+import { ChunkTuner } from '../protocols/link/chunk-tuner.ts';
 import {
   MODE_LIMITS,
   ModeGovernor,
@@ -10,7 +11,7 @@ import {
   type ModeView,
 } from '../protocols/link/mode-governor.ts';
 import { MODE_THRESHOLDS, ModeJudge } from '../protocols/link/mode-judge.ts';
-import { PathMeter } from '../protocols/link/mode-path.ts';
+import { PathMeter, type PathSample } from '../protocols/link/mode-path.ts';
 import { type LinkSettings, settingsOf } from '../protocols/link/mode-settings.ts';
 import {
   type ModeStep,
@@ -18,6 +19,7 @@ import {
   type ModeSwitchEffect,
   type ModeSwitchInput,
 } from '../protocols/link/mode-switch.ts';
+import { planSend } from '../protocols/link/send-policy.ts';
 import { DwcpError } from '../util/errors.ts';
 import type { LinkContext } from './link-messages.ts';
 import type { LinkStreams } from './link-streams.ts';
@@ -52,6 +54,8 @@ const PATIENCE_US = 10_000_000;
 /** How often, and for how long, a change is looked after. */
 const LOOK_US = 20_000;
 const LOOKS_MAX = 500;
+/** A side that sends nothing itself tells by then how long nothing landed. */
+const STALL_LOOKS = 50;
 const ASSUMED: LinkMode = 'datacenter';
 
 export class LinkModes {
@@ -62,6 +66,7 @@ export class LinkModes {
   readonly #switch: ModeSwitch;
   #policy: ModePolicy;
   #settings: LinkSettings;
+  #chunks: ChunkTuner;
   #carrying: Carrying | null = null;
   #peer: ModeView | null = null;
   #told: string | null = null;
@@ -70,6 +75,7 @@ export class LinkModes {
   #detectedMs: number | null = null;
   #change: LinkModeChange | null = null;
   #looks = 0;
+  #isLooked = true;
   #changes = 0;
 
   constructor(options: LinkModesOptions) {
@@ -81,6 +87,7 @@ export class LinkModes {
     this.#governor = new ModeGovernor(mode, links.modeRules ?? MODE_LIMITS);
     this.#switch = new ModeSwitch(mode, PATIENCE_US);
     this.#settings = settingsOf(mode, links);
+    this.#chunks = new ChunkTuner(this.#settings.chunk);
   }
 
   get settings(): LinkSettings {
@@ -114,6 +121,7 @@ export class LinkModes {
     context.cancelTimer('mode');
     context.cancelTimer('mode-late');
     context.cancelTimer('mode-look');
+    this.#isLooked = true;
     this.#run({ type: 'linkLost', nowUs: context.nowUs() }, context);
   }
 
@@ -171,8 +179,27 @@ export class LinkModes {
     context.setTimer('mode', nextUs, { type: 'mode', what: 'sample' });
     if (sample === null) return;
     this.#judge.add(sample);
+    this.#tuneChunks(bulk, sample);
     if (this.#options.dials) this.#consider(context);
     else this.#tellView(context);
+  }
+
+  /** Where the way is the limit; not while a change of the mode is looked after. */
+  #tuneChunks(bulk: BulkLink, { atUs, bytesPerSec, lossShare }: PathSample): void {
+    const { streams } = bulk.counters();
+    if (bytesPerSec.most === null || streams === 0 || !this.#isLooked) return;
+    const way = { bytesPerSec: bytesPerSec.most, lossShare, streams };
+    if (this.#chunks.step({ nowUs: atUs, ...way }) !== null) this.#tune(bulk, this.#settings);
+  }
+
+  /** A transfer of so much begins: in hybrid mode it goes as it is there soonest. */
+  willSend(bytes: number, context: LinkContext): void {
+    if (this.#switch.mode !== 'hybrid' || this.#carrying === null) return;
+    const { least } = this.#judge.estimate().bytesPerSec;
+    const { codec, like, reason } = planSend({ bytes, bytesPerSec: least });
+    this.#carrying.bulk.setCodecPolicy(codec);
+    const { links, peer } = this.#options;
+    context.effect(() => links.log?.({ peer, bytes, like }, `how a transfer is sent: ${reason}`));
   }
 
   #view(): ModeView {
@@ -273,11 +300,13 @@ export class LinkModes {
       this.#judge.forget();
       this.#meter.reset();
       this.#looks = 0;
+      this.#isLooked = false;
       context.setTimer('mode-look', nowUs + LOOK_US, { type: 'mode', what: 'look' });
     } else if (type === 'rolledBack') {
       this.#governor.changed(nowUs, change.from, change.forced);
       this.#governor.failed(nowUs);
       context.cancelTimer('mode-look');
+      this.#isLooked = true;
     }
     if (type !== 'inForce') context.cancelTimer('mode-late');
     this.#log(this.#change, context);
@@ -289,11 +318,12 @@ export class LinkModes {
     const { streams, effectiveStreams, effectiveUs, stallUs } = bulk.tuning();
     this.#looks += 1;
     const isEffective = streams > 0 && effectiveStreams === streams;
-    if (!isEffective && this.#looks < LOOKS_MAX) {
+    const goesOn = !isEffective && this.#looks < LOOKS_MAX;
+    this.#isLooked = !goesOn;
+    if (goesOn) {
       context.setTimer('mode-look', context.nowUs() + LOOK_US, { type: 'mode', what: 'look' });
-      return;
     }
-    if (this.#change === null) return;
+    if (this.#change === null || (goesOn && this.#looks !== STALL_LOOKS)) return;
     this.#change = {
       ...this.#change,
       effectiveMs: isEffective ? effectiveUs / 1000 : null,
@@ -308,6 +338,7 @@ export class LinkModes {
     const settings = settingsOf(mode, this.#options.links);
     switch (step) {
       case 'transport':
+        this.#chunks = new ChunkTuner(settings.chunk);
         return this.#tune(bulk, settings);
       case 'codecs':
         bulk.setCodecPolicy(settings.codec);
@@ -323,8 +354,9 @@ export class LinkModes {
 
   /** A kernel without the algorithm that the mode would have takes the one that every kernel has. */
   #tune(bulk: BulkLink, settings: LinkSettings): string | null {
-    const { congestionControl, chunk, unreadTimeoutMs } = settings;
-    const tuning = { congestionControl, chunkBytes: chunk.startBytes, unreadTimeoutMs };
+    const { congestionControl, unreadTimeoutMs, unsentBytes } = settings;
+    const { chunkBytes } = this.#chunks;
+    const tuning = { congestionControl, chunkBytes, unreadTimeoutMs, unsentBytes };
     const refused = bulk.tune(tuning);
     if (refused === null || congestionControl === 'cubic') return refused;
     return bulk.tune({ ...tuning, congestionControl: 'cubic' });

@@ -133,6 +133,8 @@ class Link {
         return;
       case 'setMode':
         return this.#modes.setPolicy(message.policy, context);
+      case 'willSend':
+        return this.#modes.willSend(message.bytes, context);
       case 'mode':
         return this.#modes.receive(message.what, context);
       case 'dial':

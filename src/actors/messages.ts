@@ -28,6 +28,8 @@ export type LinkReport =
 export type LinkCommand =
   | { readonly type: 'send'; readonly envelope: dwcp.IEnvelope }
   | { readonly type: 'setMaxBandwidth'; readonly bytesPerSec: number }
+  /** A transfer of so many bytes begins. */
+  | { readonly type: 'willSend'; readonly bytes: number }
   | { readonly type: 'setMode'; readonly policy: LinkMode | 'auto' }
   /** A migration does not converge. Answered with an error where the link does all it can already. */
   | {

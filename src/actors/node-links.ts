@@ -46,6 +46,10 @@ export class LinkTable {
     this.#links.get(peer)?.link.tell({ type: 'send', envelope });
   }
 
+  willSend(peer: string, bytes: number): void {
+    this.#links.get(peer)?.link.tell({ type: 'willSend', bytes });
+  }
+
   setMode(peer: string, policy: LinkMode | 'auto'): void {
     this.#links.get(peer)?.link.tell({ type: 'setMode', policy });
   }

@@ -6,6 +6,7 @@ import { nothingToClaim, tooLate } from './migration-shell.ts';
 import { type Admission, unknownGuest } from './node-admission.ts';
 import type { BandwidthTable } from './node-bandwidth.ts';
 import type { GuestTable } from './node-guests.ts';
+import type { LinkTable } from './node-links.ts';
 import type { ClaimAnswered, MigrateCommand, NodeContext, NodeMessage } from './node-messages.ts';
 import type { NodeActorOptions } from './node-options.ts';
 import type { SessionTable } from './node-sessions.ts';
@@ -21,6 +22,7 @@ export interface OperationParts {
   readonly sessions: SessionTable;
   readonly admission: Admission;
   readonly bandwidth: BandwidthTable;
+  readonly links: LinkTable;
   /** Bytes per second of a migration that names no limit; 0 is unlimited. */
   readonly migrationBandwidth: number;
 }
@@ -35,7 +37,7 @@ export class Operations {
   migrate(command: MigrateCommand, context: NodeContext): void {
     const { guestName, options, done } = command;
     const { to } = options;
-    const { guests, sessions, admission, bandwidth, migrationBandwidth } = this.#parts;
+    const { guests, sessions, admission, bandwidth, links, migrationBandwidth } = this.#parts;
     const refusal = admission.refusalToSend(guestName, to);
     const managed = guests.get(guestName);
     if (managed === undefined || refusal !== null) {
@@ -58,6 +60,7 @@ export class Operations {
       resumeGraceMs: this.#parts.options.resumeGraceMs,
       verify: options.verify ?? (kind === 'qemu' ? 'strict' : 'after'),
     };
+    links.willSend(to, memoryBytes);
     bandwidth.setMigration(terms.migrationId, to, options.maxBandwidth ?? migrationBandwidth);
     const { reference } = guest;
     const { profile = 'v3' } = options;

@@ -73,7 +73,7 @@ export class NodeState {
     this.#bandwidth = bandwidth;
     this.#modes = new ModeTable(options, links, context);
     this.#operations = new Operations({
-      ...{ options, guests, sessions, admission, bandwidth, migrationBandwidth },
+      ...{ options, guests, sessions, admission, bandwidth, links, migrationBandwidth },
     });
     this.#governor =
       options.cpu === undefined

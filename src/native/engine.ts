@@ -74,6 +74,7 @@ export interface NativeEngine {
     congestionControl: string,
     chunkBytes: number,
     unreadTimeoutMs: number,
+    unsentBytes: number,
   ): string | null;
   linkTuning(link: number): BulkTuning | null;
   pathFacts(link: number, streamsMax: number): BulkPathFacts | null;

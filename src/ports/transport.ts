@@ -203,6 +203,8 @@ export interface BulkLinkTuning {
   readonly chunkBytes: number;
   /** What the peer's host left unacknowledged for so long ends the stream. */
   readonly unreadTimeoutMs: number;
+  /** What a socket may hold and not have sent yet; 0: as the kernel likes. */
+  readonly unsentBytes: number;
 }
 
 /** How far the last {@link BulkLink.tune} has come. */

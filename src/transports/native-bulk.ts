@@ -317,9 +317,16 @@ class NativeBulkLink implements BulkLink {
     return this.#engine.setKeys(this.id, keyBits / 8, sendSecret, receiveSecret, bytesPerKey);
   }
 
-  tune({ congestionControl, chunkBytes, unreadTimeoutMs }: BulkLinkTuning): string | null {
+  tune(tuning: BulkLinkTuning): string | null {
+    const { congestionControl, chunkBytes, unreadTimeoutMs, unsentBytes } = tuning;
     checkChunkBytes(chunkBytes);
-    return this.#engine.tuneLink(this.id, congestionControl, chunkBytes, unreadTimeoutMs);
+    return this.#engine.tuneLink(
+      this.id,
+      congestionControl,
+      chunkBytes,
+      unreadTimeoutMs,
+      unsentBytes,
+    );
   }
 
   tuning(): BulkTuning {

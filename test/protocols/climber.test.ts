@@ -41,7 +41,7 @@ test('a gain of 4 % is not worth a stream, one of 6 % is', () => {
   const gaining = (gain: number) => (_lane: number, count: number) =>
     (100e6 * (1 + gain) ** (count - 1)) / count;
   assert.equal(climb([0], gaining(0.04), 30).counts.at(-1), 1);
-  assert.equal(climb([0], gaining(0.06), 30).counts.at(-1), 11);
+  assert.equal(climb([0], gaining(0.06), 60).counts.at(-1), 16);
 });
 
 test('the number of streams is never above its bound', () => {
@@ -84,4 +84,25 @@ test('after a vain try it rests before it tries again', () => {
   const { effects } = climb([0], (_lane, count) => 100e6 / count, 200);
   const tries = effects.filter(({ type }) => type === 'addLane').length;
   assert.ok(tries >= 3 && tries <= 4, `${tries} tries in 200 s`);
+});
+
+test('on a lossy way, where each stream is slow, it climbs to the many streams that fill it', () => {
+  // 25 MB/s, of which a stream alone gets 0.4 MB/s: 63 streams fill it.
+  const lanes = [0, 1, 2, 3];
+  const speedOf = (_lane: number, count: number): number => Math.min(0.4e6, 25e6 / count);
+  const climber = new StreamClimber({ streamsMin: 1, streamsMax: 128, restUs: 60 * SECOND_US });
+  let next = 4;
+  for (let second = 0; second < 60; second += 1) {
+    const effects = climber.step({
+      ...{ nowUs: second * SECOND_US, elapsedUs: SECOND_US, saturated: true },
+      lanes: lanes.map((lane) => ({ lane, ackedBytes: speedOf(lane, lanes.length) })),
+    });
+    for (const effect of effects) {
+      if (effect.type === 'addLane') lanes.push(next++);
+      else lanes.splice(lanes.indexOf(effect.lane), 1);
+    }
+  }
+  const goodput = lanes.length * speedOf(0, lanes.length);
+  assert.ok(goodput >= 0.9 * 25e6, `${lanes.length} streams carry ${goodput}`);
+  assert.ok(lanes.length < 100, `${lanes.length} streams are more than the way needs`);
 });

@@ -7,6 +7,7 @@ import { MemoryGuestModel } from '../../sim/hypervisor/memory-hypervisor.ts';
 import { checkDeterminism, simulate } from '../../sim/index.ts';
 import { migrationScenario } from '../../sim/scenarios/migration.ts';
 import { PageReceiving } from '../../sim/transport/bulk/transfers.ts';
+import { ModeGovernor } from '../../src/protocols/link/mode-governor.ts';
 
 const small = { timing: { chaosUs: 20_000_000 }, workload: { operations: 400 } };
 const SEEDS = 30;
@@ -110,4 +111,23 @@ test('a guest that nobody wakes up is stuck, not lost', () => {
       this.guests.answer(done, () => ({ ok: true, value: undefined }));
     };
   });
+});
+
+test('a governor that lets a flapping way through is caught', () => {
+  assertCaught('mode-changes', ModeGovernor.prototype, 'changed', (changed) => {
+    return function (this: ModeGovernor, nowUs, to, _forced) {
+      // As if an operator had said so, a minute ago.
+      changed.call(this, nowUs - 60_000_000, to, true);
+    };
+  });
+});
+
+test('links switch their modes while pages move', () => {
+  let switched = 0;
+  for (const seed of [1, 2, 3]) {
+    const { violation, sometimes } = simulate(migrationScenario(), { seed, ...small });
+    assert.equal(violation, null);
+    switched += sometimes['a link switched its mode while pages moved'] ?? 0;
+  }
+  assert.ok(switched > 0, 'no link did');
 });

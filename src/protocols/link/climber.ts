@@ -41,8 +41,9 @@ export class StreamClimber {
   readonly #options: ClimberOptions;
   readonly #lanes = new Map<number, number[]>();
   #samples: number[] = [];
-  /** Goodput before the last lane was added, or null when none is on trial. */
+  /** Goodput before the last lanes were added, or null when none is on trial. */
   #beforeTrial: number | null = null;
+  #onTrial = 0;
   #restUntilUs = 0;
 
   constructor(options: ClimberOptions) {
@@ -74,21 +75,26 @@ export class StreamClimber {
     this.#beforeTrial = null;
     if (before !== null && goodput <= before * GAIN) {
       this.#rest(input);
-      const newest = input.lanes[input.lanes.length - 1];
-      if (newest === undefined || input.lanes.length <= this.#options.streamsMin) return [];
-      const reason = `the last stream changed goodput by ${percent(before, goodput)}`;
-      return [{ type: 'dropLane', lane: newest.lane, reason }];
+      const spare = Math.min(this.#onTrial, input.lanes.length - this.#options.streamsMin);
+      if (spare <= 0) return [];
+      const reason = `${named(this.#onTrial)} changed goodput by ${percent(before, goodput)}`;
+      const newest = input.lanes.slice(-spare).reverse();
+      return newest.map(({ lane }) => ({ type: 'dropLane', lane, reason }));
     }
     if (input.nowUs < this.#restUntilUs || input.lanes.length >= this.#options.streamsMax) {
       return [];
     }
     this.#forget();
     this.#beforeTrial = goodput;
+    const { length } = input.lanes;
+    // Of many streams one more is lost in the noise, and hundreds one by one would take minutes.
+    const count = Math.min(Math.max(1, length >> 2), this.#options.streamsMax - length);
     const reason =
       before === null
-        ? `trying ${input.lanes.length + 1} streams`
-        : `the last stream changed goodput by ${percent(before, goodput)}`;
-    return [{ type: 'addLane', reason }];
+        ? `trying ${length + count} streams`
+        : `${named(this.#onTrial)} changed goodput by ${percent(before, goodput)}`;
+    this.#onTrial = count;
+    return Array.from({ length: count }, () => ({ type: 'addLane', reason }));
   }
 
   #record(input: ClimberInput): void {
@@ -131,6 +137,10 @@ export class StreamClimber {
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? 0;
+}
+
+function named(count: number): string {
+  return count === 1 ? 'the last stream' : `the last ${count} streams`;
 }
 
 function percent(before: number, after: number): string {

@@ -29,6 +29,8 @@ export interface LinkSettings {
   readonly codec: CodecPolicy;
   /** Bytes that the peer's host left unacknowledged for so long end their stream. */
   readonly unreadTimeoutMs: number;
+  /** What a socket may hold and not have sent yet; 0: as the kernel likes. */
+  readonly unsentBytes: number;
   /** A link whose peer says nothing for so long is lost. */
   readonly silenceMs: number;
 }
@@ -46,6 +48,8 @@ const SETTINGS: Readonly<Record<LinkMode, LinkSettings>> = {
     chunk: { startBytes: MIB, minBytes: 256 * KIB, maxBytes: MIB },
     // The wire is faster than a codec: pages go as they are.
     codec: { kind: 'raw' },
+    // A full socket keeps the thread away longest, and its bytes are gone in a moment.
+    unsentBytes: 0,
     unreadTimeoutMs: 15_000,
     silenceMs: 5_000,
   },
@@ -55,6 +59,7 @@ const SETTINGS: Readonly<Record<LinkMode, LinkSettings>> = {
     congestionControl: 'bbr',
     chunk: { startBytes: 512 * KIB, minBytes: 64 * KIB, maxBytes: MIB },
     codec: { kind: 'adaptive' },
+    unsentBytes: 128 * KIB,
     unreadTimeoutMs: 20_000,
     silenceMs: 10_000,
   },
@@ -67,6 +72,8 @@ const SETTINGS: Readonly<Record<LinkMode, LinkSettings>> = {
     chunk: { startBytes: 256 * KIB, minBytes: 16 * KIB, maxBytes: 512 * KIB },
     codec: { kind: 'adaptive' },
     // A route may change and heal in that time, and the streams carry on where they were.
+    // What waits in a socket here waits for long, and every change with it.
+    unsentBytes: 64 * KIB,
     unreadTimeoutMs: 30_000,
     silenceMs: 15_000,
   },
