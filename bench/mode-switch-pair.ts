@@ -21,9 +21,10 @@ export interface PairSettings {
 export interface SwitchSample {
   readonly to: LinkMode;
   readonly appliedMs: number;
-  readonly effectiveMs: number;
-  /** At the receiver. */
-  readonly stallMs: number;
+  /** Until every stream had carried a chunk under the new settings; null: not within the time given. */
+  readonly effectiveMs: number | null;
+  /** At the receiver; null where it could not say. */
+  readonly stallMs: number | null;
 }
 
 export interface Damage {
@@ -34,9 +35,9 @@ export interface Damage {
 type Finished = ModeEndReport & { type: 'finished' };
 
 const END = fileURLToPath(new URL('./mode-switch-end.js', import.meta.url));
-const WITHIN_MS = 60_000;
-/** A stream that carried no whole chunk by then counts with so much. */
-const EFFECTIVE_WITHIN_MS = 12_000;
+export const WITHIN_MS = 60_000;
+/** A link looks after a change for 10 s. */
+export const EFFECTIVE_WITHIN_MS = 12_000;
 
 export class ModePair {
   readonly #settings: PairSettings;
@@ -90,26 +91,28 @@ export class ModePair {
     });
   }
 
-  /** Resolves once it took effect here, and the receiver said how long nothing landed there. */
+  /** Resolves once both sides agreed, and said, or could not within {@link EFFECTIVE_WITHIN_MS}, how it went. */
   async force(to: LinkMode): Promise<SwitchSample> {
     this.#a.order({ type: 'force', policy: to });
-    const isThere = ({ change }: LinkModeStatus): boolean =>
-      change?.to === to && change.outcome === 'agreed';
-    const here = await this.#a
-      .mode((status) => isThere(status) && status.change?.effectiveMs !== null, EFFECTIVE_WITHIN_MS)
-      .catch(() => this.#a.mode(isThere));
-    const there = await this.#b.mode(({ change }) => change?.to === to && change.stallMs !== null);
-    const { appliedMs = 0, effectiveMs } = here.change ?? {};
-    const { stallMs } = there.change ?? {};
-    assert(stallMs != null, 'it was waited for');
-    return { to, appliedMs, effectiveMs: effectiveMs ?? EFFECTIVE_WITHIN_MS, stallMs };
+    const here = (status: LinkModeStatus): boolean =>
+      status.change?.to === to && status.change.outcome === 'agreed';
+    const there = (status: LinkModeStatus): boolean => status.change?.to === to;
+    await this.#a.mode(here);
+    await this.#b.mode(there);
+    await Promise.all([
+      this.#a.settled((status) => here(status) && status.change?.effectiveMs != null),
+      this.#b.settled((status) => there(status) && status.change?.stallMs != null),
+    ]);
+    const { appliedMs = 0, effectiveMs = null } = (await this.#a.mode(here)).change ?? {};
+    const { stallMs = null } = (await this.#b.mode(there)).change ?? {};
+    return { to, appliedMs, effectiveMs, stallMs };
   }
 
-  /** The first change that the link decided by itself. */
-  async changed(): Promise<LinkModeChange> {
-    const { change } = await this.#a.mode((status) => status.change?.outcome === 'agreed');
-    assert(change !== null, 'it was waited for');
-    return change;
+  /** The first change that the link decided by itself; null where it decided none within {@link WITHIN_MS}. */
+  async changed(): Promise<LinkModeChange | null> {
+    const isThere = ({ change }: LinkModeStatus): boolean => change?.outcome === 'agreed';
+    if (!(await this.#a.settled(isThere, WITHIN_MS))) return null;
+    return (await this.#a.mode(isThere)).change;
   }
 
   get changes(): number {
@@ -166,6 +169,20 @@ class EndProcess {
       if (index < 0) return null;
       return this.#reports.splice(index, 1)[0] as ModeEndReport & { type: T };
     }, type);
+  }
+
+  /** False where it did not come so in time. */
+  async settled(
+    isRight: (status: LinkModeStatus) => boolean,
+    withinMs: number = EFFECTIVE_WITHIN_MS,
+  ): Promise<boolean> {
+    try {
+      await this.mode(isRight, withinMs);
+      return true;
+    } catch (error) {
+      if (this.#ended !== null) throw error;
+      return false;
+    }
   }
 
   mode(

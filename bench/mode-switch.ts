@@ -11,7 +11,7 @@ import type { BenchDocument, BenchResult, BenchRunOptions, Target } from './docu
 import { benchDocument, sideResult } from './harness.ts';
 import { cleanedUp } from './interruption.ts';
 import { startWan, type Wan } from './lab/wan.ts';
-import { ModePair, type SwitchSample } from './mode-switch-pair.ts';
+import { EFFECTIVE_WITHIN_MS, ModePair, type SwitchSample, WITHIN_MS } from './mode-switch-pair.ts';
 import { atMost, median } from './statistics.ts';
 
 const MIB = 2 ** 20;
@@ -86,15 +86,19 @@ async function forced(
     }
   });
   const label = `${way.name} streams=${streams}`;
-  const of = (pick: (sample: SwitchSample) => number): number[] => samples.map(pick);
-  const applied = of(({ appliedMs }) => appliedMs);
-  const effective = of(({ effectiveMs }) => effectiveMs);
-  const stalls = of(({ stallMs }) => stallMs);
+  const late = samples.filter(({ effectiveMs }) => effectiveMs === null).length;
+  const withinSec = EFFECTIVE_WITHIN_MS / 1000;
+  if (late > 0) onProgress(`${label}: ${late} changes were not effective within ${withinSec} s`);
+  const applied = samples.map(({ appliedMs }) => appliedMs);
+  // What did not happen in time counts with that time.
+  const effective = samples.map(({ effectiveMs }) => effectiveMs ?? EFFECTIVE_WITHIN_MS);
+  const stalls = samples.map(({ stallMs }) => stallMs ?? EFFECTIVE_WITHIN_MS);
   const limit = APPLIED_TARGET_MS.get(streams) ?? 0;
   return [
     result(`${label}: decision applied`, applied, [atMost('p50 ms', limit, median(applied))]),
     result(`${label}: effective on every stream`, effective, [
       atMost('p50 ms, 3 round trips and 20 ms', 3 * way.rttMs + SLACK_MS, median(effective)),
+      atMost(`changes not effective within ${withinSec} s`, 0, late),
     ]),
     result(`${label}: receiver stall`, stalls, [
       atMost('p50 ms, 1 round trip and 20 ms', way.rttMs + SLACK_MS, median(stalls)),
@@ -118,6 +122,11 @@ async function detected(way: Way, { onProgress }: BenchRunOptions): Promise<Benc
     const pair = await ModePair.start({ ...way, streams: 8, mode: 'auto', rules: RULES });
     await pair.during(async () => {
       const change = await pair.changed();
+      if (change === null) {
+        samples.push(WITHIN_MS);
+        onProgress(`${way.name}: no change was decided within ${WITHIN_MS / 1000} s`);
+        return;
+      }
       assert(change.to === 'internet' || change.to === 'hybrid', `the wan is no ${change.to}`);
       samples.push(change.detectedMs ?? 0);
       onProgress(`${way.name} detected ${change.to}: ${change.reason}`);

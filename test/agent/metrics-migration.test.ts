@@ -32,6 +32,8 @@ const seen: { readonly a: Scrape; readonly b: Scrape }[] = [];
 const FAULTS: ReadonlySet<string> = new Set([
   'dwcp_link_reinjected_chunks',
   'dwcp_link_corrupt_chunks',
+  'dwcp_link_forged_frames',
+  'dwcp_link_replayed_frames',
 ]);
 
 before(async () => {
@@ -181,6 +183,17 @@ test('the series of a migration follow it while it runs, on both sides', async (
     false,
     'an ended migration is not exported',
   );
+});
+
+test('a change of the mode of a link is counted on both sides', async () => {
+  await agent('a').node.setLinkMode('b', 'internet');
+  const changes = (peer: string) =>
+    `dwcp_link_mode_changes_total{peer="${peer}",to="internet",outcome="agreed"}`;
+  const { a } = await lookUntil(
+    (now) => now.a.series.get(changes('b')) === 1 && now.b.series.get(changes('a')) === 1,
+    changes('b'),
+  );
+  assert.equal(a.series.get('dwcp_link_mode{peer="b",mode="internet"}'), 1);
 });
 
 test('a guest that dies is a fault with its code', async () => {
