@@ -167,8 +167,12 @@ export async function gone(client: AdminClient, name: string): Promise<void> {
   });
 }
 
-export async function until(otherwise: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 20_000;
+export async function until(
+  otherwise: string,
+  holds: () => Promise<boolean>,
+  withinMs: number = 20_000,
+): Promise<void> {
+  const deadlineMs = performance.now() + withinMs;
   while (!(await holds())) {
     if (performance.now() > deadlineMs) throw new DwcpError('ERR_DWCP_TIMEOUT', otherwise);
     await delay(POLL_MS);

@@ -1,6 +1,7 @@
 import { actorsBench } from './actors.ts';
 import { dirtyTrackingBench } from './dirty-tracking.ts';
 import type { Bench } from './document.ts';
+import { encodingBench } from './encoding.ts';
 import { failoverBench } from './failover.ts';
 import { labBench } from './lab/ceiling.ts';
 import { migrationBench } from './migration.ts';
@@ -17,6 +18,7 @@ export const benches: ReadonlyMap<string, Bench> = new Map(
   [
     actorsBench,
     dirtyTrackingBench,
+    encodingBench,
     failoverBench,
     labBench,
     migrationBench,

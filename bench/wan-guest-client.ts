@@ -5,13 +5,17 @@ import { DwcpError } from '../src/util/errors.ts';
 
 export const VERBS = { get: 1, put: 2, append: 3, run: 4, memory: 5 } as const;
 
+export interface GuestPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
 export interface GuestReply {
   readonly isFull: boolean;
   /** Null where there is no such key. */
   readonly value: Buffer | null;
 }
 
-const PORT = 6000;
 const REQUEST_BYTES = 16;
 const REPLY_BYTES = 12;
 const STATUS = { missing: 1, full: 2 } as const;
@@ -37,10 +41,10 @@ export class GuestClient {
   }
 
   /** A guest that boots, or whose network is not there yet, is asked again. */
-  static async connect(host: string, withinMs: number): Promise<GuestClient> {
+  static async connect(at: GuestPlace, withinMs: number): Promise<GuestClient> {
     const deadlineMs = performance.now() + withinMs;
     for (;;) {
-      const socket = createConnection({ host, port: PORT, noDelay: true });
+      const socket = createConnection({ ...at, noDelay: true });
       const isOpen = await new Promise<boolean>((resolve) => {
         socket.setTimeout(CONNECT_MS, () => resolve(false));
         socket.once('error', () => resolve(false));
@@ -49,7 +53,7 @@ export class GuestClient {
       if (isOpen) return new GuestClient(socket.setTimeout(0));
       socket.destroy();
       if (performance.now() > deadlineMs) {
-        throw new DwcpError('ERR_DWCP_GUEST_FAILED', `the guest does not answer at ${host}`);
+        throw new DwcpError('ERR_DWCP_GUEST_FAILED', `the guest does not answer at ${at.host}`);
       }
       await delay(RETRY_MS);
     }

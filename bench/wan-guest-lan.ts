@@ -17,6 +17,7 @@ export interface GuestLan {
 /** The same on both hosts, so that both QEMUs have the same command line. */
 export const GUEST_TAP = 'guest0';
 export const GUEST_ADDRESS = '10.214.0.2';
+export const GUEST_PORT = 6000;
 export const GUEST_MAC = '52:54:00:0d:5c:70';
 const CLIENT_ADDRESS = '10.214.0.1/24';
 

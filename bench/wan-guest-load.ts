@@ -4,12 +4,12 @@
  * time without an answer is the downtime that a client sees.
  */
 import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
-import { GuestClient, type GuestReply } from './wan-guest-client.ts';
+import { GuestClient, type GuestPlace, type GuestReply } from './wan-guest-client.ts';
 import { randomOf, realFiles, Values } from './wan-guest-content.ts';
-import { GUEST_ADDRESS } from './wan-guest-lan.ts';
 
 export interface FillPlan {
   readonly type: 'fill';
+  readonly at: GuestPlace;
   readonly seed: number;
   /** Files that every VM of one image has; another seed, another VM of the image. */
   readonly imageSeed: number;
@@ -20,6 +20,7 @@ export interface FillPlan {
 
 export interface LoadPlan {
   readonly type: 'load';
+  readonly at: GuestPlace;
   readonly seed: number;
   readonly operationsPerSec: number;
   /** Of all operations; the others read. */
@@ -189,10 +190,10 @@ let load: Load | null = null;
 async function obey(command: LoadCommand): Promise<LoadSaid> {
   switch (command.type) {
     case 'fill':
-      client ??= await GuestClient.connect(GUEST_ADDRESS, BOOT_WITHIN_MS);
+      client ??= await GuestClient.connect(command.at, BOOT_WITHIN_MS);
       return await fill(client, command);
     case 'load':
-      client ??= await GuestClient.connect(GUEST_ADDRESS, BOOT_WITHIN_MS);
+      client ??= await GuestClient.connect(command.at, BOOT_WITHIN_MS);
       load = new Load(client, command);
       return { type: 'loading' };
     case 'mark':

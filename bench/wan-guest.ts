@@ -10,7 +10,7 @@ import { linuxMachine } from '../src/cli/demo/linux-guest.ts';
 import { assert } from '../src/util/assert.ts';
 import { DwcpError } from '../src/util/errors.ts';
 import { killVm, launchVm, migrated, type SavedVm } from './migration-qemu-vm.ts';
-import { GUEST_ADDRESS, GUEST_MAC, GUEST_TAP } from './wan-guest-lan.ts';
+import { GUEST_ADDRESS, GUEST_MAC, GUEST_PORT, GUEST_TAP } from './wan-guest-lan.ts';
 import type { LoadCommand, LoadPlan, LoadReport, LoadSaid } from './wan-guest-load.ts';
 
 export interface SavedGuest extends SavedVm {
@@ -55,12 +55,13 @@ export async function saveGuest(plan: GuestPlan): Promise<SavedGuest> {
   const versionsPath = join(folder, `${name}.versions`);
   writeFileSync(versionsPath, '[]');
   const { operationsPerSec, writeShare } = plan;
-  const load: LoadPlan = { type: 'load', seed, operationsPerSec, writeShare, versionsPath };
+  const at = { host: GUEST_ADDRESS, port: GUEST_PORT };
+  const load: LoadPlan = { type: 'load', at, seed, operationsPerSec, writeShare, versionsPath };
   const { running, qmp } = await launchVm(vm, folder, `boot-${name}`, []);
   const client = new LoadProcess(enterClient);
   try {
     const filled = await client.ask({
-      ...{ type: 'fill', seed, imageSeed: IMAGE_SEED },
+      ...{ type: 'fill', at, seed, imageSeed: IMAGE_SEED },
       fileBytes: Math.floor(memoryBytes * FILE_SHARE),
       freeBytesLeft: Math.max(FREE_BYTES_MIN, memoryBytes * FREE_SHARE),
     });
