@@ -254,16 +254,23 @@ class QemuOutgoing implements OutgoingMigration {
     if (round === null || !(this.#hasStopped || this.#pass >= round.endsAtPass)) return;
     if (this.#isMeasuring) return;
     this.#isMeasuring = true;
+    // QEMU's passes end in our backlog. What the link carries is known when that is at the other host;
+    // on a slow one rounds would otherwise go by in which nothing got less.
+    this.#carrier.setReading(false);
+    this.#carrier.whenCarried(() => this.#measure(round));
+  }
+
+  #measure(round: Round): void {
     complete(
       () => this.#report(round.startedUs, this.#hasStopped),
       (outcome) => {
         this.#isMeasuring = false;
-        if (this.#round !== round) return;
+        if (this.#isClosed || this.#round !== round) return;
         if (!outcome.ok || outcome.value.stopped || !this.#isLoadTooMuch()) {
+          this.#carrier.setReading(true);
           return this.#endRound(round, outcome);
         }
         // What is known of it may be old: the guest runs on while the other side counts again.
-        this.#carrier.setReading(false);
         this.#carrier.whenLoadIsKnown(() => {
           if (this.#isClosed || this.#round !== round) return;
           if (this.#isLoadTooMuch() && this.#goesOn(round)) return;

@@ -42,6 +42,7 @@ export class PageCarrier implements Carrier {
   #ramEnded = false;
   #stillZeroPages = 0;
   #onLoadKnown: (() => void) | null = null;
+  #onCarried: (() => void) | null = null;
   #isClosed = false;
 
   constructor(options: CarrierOptions, memoryBytes: number) {
@@ -55,19 +56,21 @@ export class PageCarrier implements Carrier {
       (event) => this.#sent(event),
     );
     const controlPath = `${listenPath}.c`;
-    this.#control = link.sendBytes(
-      { transferId, epoch, listenPath: controlPath, windowBytes: WINDOW_BYTES },
-      (event) => {
-        if (event.type === 'failed') this.#failed(event.error);
-      },
-    );
+    let control: ByteSender | null = null;
     try {
+      control = link.sendBytes(
+        { transferId, epoch, listenPath: controlPath, windowBytes: WINDOW_BYTES },
+        (event) => {
+          if (event.type === 'failed') this.#failed(event.error);
+        },
+      );
+      this.#control = control;
       this.#source = openQemuSource(
         { shadow: this.#shadow, listenPath, controlPath, backlogBytes: BACKLOG_BYTES },
         (event) => this.#happened(event),
       );
     } catch (error) {
-      this.#control.close();
+      control?.close();
       this.#pages.close();
       this.#shadow.close();
       throw error;
@@ -110,6 +113,15 @@ export class PageCarrier implements Carrier {
 
   setReading(reading: boolean): void {
     this.#source.setReading(reading);
+  }
+
+  whenCarried(done: () => void): void {
+    if (this.#isWhole) {
+      setImmediate(done);
+      return;
+    }
+    this.#onCarried = done;
+    setImmediate(() => this.#pump());
   }
 
   loadMs(): number {
@@ -159,6 +171,7 @@ export class PageCarrier implements Carrier {
   }
 
   #pump(): void {
+    if (this.#isClosed) return;
     const waiting = this.#source.counters()?.dirtyPages ?? 0;
     const isWorth = waiting >= BATCH_PAGES_MIN || this.#batches === 0 || this.#ramEnded;
     if (waiting > 0 && isWorth && this.#batches < BATCHES_MAX) {
@@ -170,6 +183,10 @@ export class PageCarrier implements Carrier {
       this.#ramEnded = false;
       this.#source.release();
     }
+    if (waiting > 0 || this.#batches > 0) return;
+    const carried = this.#onCarried;
+    this.#onCarried = null;
+    carried?.();
   }
 
   #told(): void {
