@@ -46,7 +46,7 @@ export interface AgentOptions {
   ) => void;
 }
 
-const MODE_RULES = { samples: 3, minStayMs: 3_000, coolDownMs: 500, maxPerMinute: 6 };
+const MODE_RULES = { samples: 3, minStayMs: 6_000, coolDownMs: 500, maxPerMinute: 6 };
 
 /** Round trips of a pair of hosts, one of which it has for a while: near, between and far. */
 const ROUND_TRIPS_US = [1_000, 30_000, 90_000];

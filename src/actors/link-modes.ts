@@ -174,8 +174,10 @@ export class LinkModes {
     const facts = bulk.pathFacts();
     const pingUs = takePingUs();
     const sample = this.#meter.sample({ nowUs, facts, pingUs, limitBytesPerSec: this.#limit });
-    const isBusy = sample !== null && sample.bytesPerSec.least !== null;
-    const nextUs = nowUs + (isBusy ? BUSY_SAMPLE_US : IDLE_SAMPLE_US);
+    // On a slow way an interval may end without an acknowledgement, though all streams are full.
+    const isIdle =
+      sample !== null && sample.bytesPerSec.least === null && sample.lossShare === null;
+    const nextUs = nowUs + (isIdle ? IDLE_SAMPLE_US : BUSY_SAMPLE_US);
     context.setTimer('mode', nextUs, { type: 'mode', what: 'sample' });
     if (sample === null) return;
     this.#judge.add(sample);
