@@ -25,6 +25,7 @@ export function faultyParts(failPointFile: string): FaultyParts {
     watch(guest, reach, {
       unfence: () => ['guest.unfence'],
       kill: () => ['guest.kill'],
+      resumeIncoming: () => ['resumeIncoming', wrapIncoming],
       openOutgoing: () => [
         'openOutgoing',
         (outgoing) =>
@@ -45,6 +46,7 @@ export function faultyParts(failPointFile: string): FaultyParts {
       digests: () => ['incoming.digests'],
       resume: () => ['resume', (guest) => wrapGuest(guest as Guest)],
       discard: () => ['discard'],
+      suspend: () => ['suspend', (guest) => wrapGuest(guest as Guest)],
     });
 
   const wrapHypervisor = (hypervisor: Hypervisor): Hypervisor =>
