@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,6 +43,9 @@ async function start(name: string, extra: readonly string[]): Promise<RunningQem
   ];
   const running = await launchQemu(qemu, args, join(folder, name));
   started.push(running);
+  // Its QMP socket may be there before this is.
+  const serial = join(folder, name, 'serial');
+  await until(() => existsSync(serial), 'QEMU made no file for its serial port');
   return running;
 }
 

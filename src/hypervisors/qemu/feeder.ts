@@ -54,14 +54,24 @@ export class QemuFeeder {
       (event) => this.#happened(event),
     );
     const fail = (error: DwcpError): void => this.#tell({ type: 'failed', error });
-    this.#pages = link.receivePages(
-      { transferId: pagesTransferId(transferId), epoch, region: this.#staging },
-      (event) => fail(event.error),
-    );
-    this.#control = link.receiveBytes(
-      { transferId, epoch, connectPath: listenPath, windowBytes: WINDOW_BYTES },
-      (event) => this.#tell(event),
-    );
+    let pages: PageReceiver | null = null;
+    try {
+      pages = link.receivePages(
+        { transferId: pagesTransferId(transferId), epoch, region: this.#staging },
+        (event) => fail(event.error),
+      );
+      this.#pages = pages;
+      this.#control = link.receiveBytes(
+        { transferId, epoch, connectPath: listenPath, windowBytes: WINDOW_BYTES },
+        (event) => this.#tell(event),
+      );
+    } catch (error) {
+      // The source died meanwhile, and its link with it.
+      pages?.close();
+      this.#target.close();
+      this.#staging.close();
+      throw error;
+    }
   }
 
   /** Of the return path, as the source expects it. */
