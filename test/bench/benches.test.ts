@@ -4,13 +4,7 @@ import { benches } from '../../bench/registry.ts';
 
 /** What even `--quick` has too much of: every arm is a whole move over a slow link. */
 const smaller: ReadonlyMap<string, ReadonlyMap<string, string>> = new Map([
-  [
-    'wan-migration',
-    new Map([
-      ['arms', 'ours,multifd-zstd'],
-      ['size', '128MiB'],
-    ]),
-  ],
+  ['wan-migration', new Map([['arms', 'ours,multifd-zstd']])],
 ]);
 
 /** Small sizes inside the tests, so that a benchmark never rots. Speed is not judged here. */
