@@ -37,7 +37,10 @@ export class QemuFeeder {
   readonly #pages: PageReceiver;
   readonly #control: ByteReceiver;
   #feeding: Feeding | null = null;
-  #isWhole = false;
+  /** What the source sends: its stream as it is, or pages apart from the rest; null until its head is read. */
+  #form: 'whole' | 'pages' | null = null;
+  /** QEMU may answer before the head's news is here: at most its first words. */
+  #unsaid: Uint8Array[] = [];
   #rounds = 0;
   #isClosed = false;
 
@@ -74,9 +77,10 @@ export class QemuFeeder {
     }
   }
 
-  /** Of the return path, as the source expects it. */
-  framed(bytes: Uint8Array): Uint8Array {
-    return this.#isWhole ? bytes : encodeReturn(bytes);
+  /** Of the return path: goes to the source in the form that it expects. */
+  say(bytes: Uint8Array): void {
+    if (this.#form === null) this.#unsaid.push(bytes);
+    else this.#options.incoming.onReturn(this.#form === 'whole' ? bytes : encodeReturn(bytes));
   }
 
   close(): void {
@@ -106,11 +110,10 @@ export class QemuFeeder {
   #take(event: QemuTargetEvent): void {
     switch (event.type) {
       case 'passThrough':
-        this.#isWhole = true;
-        return;
+        return this.#isOf('whole');
       case 'pages':
         this.#feeding = new Feeding(this.#target.counters()?.pages ?? 0, zeroDigest());
-        return;
+        return this.#isOf('pages');
       case 'round':
         this.#rounds += 1;
         this.#roundEnded();
@@ -124,6 +127,11 @@ export class QemuFeeder {
         return this.#tell({ type: 'failed', error: new DwcpError('ERR_DWCP_PROTOCOL', message) });
       }
     }
+  }
+
+  #isOf(form: 'whole' | 'pages'): void {
+    this.#form = form;
+    for (const bytes of this.#unsaid.splice(0)) this.say(bytes);
   }
 
   #roundEnded(): void {

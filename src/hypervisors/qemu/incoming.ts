@@ -118,7 +118,8 @@ export class QemuIncoming implements IncomingGuest {
     try {
       const step = this.#returnPath.push(event.bytes);
       if (step.forward.byteLength > 0) {
-        this.#options.onReturn(this.#feeder?.framed(step.forward) ?? step.forward);
+        if (this.#feeder === null) this.#options.onReturn(step.forward);
+        else this.#feeder.say(step.forward);
       }
       if (step.failure !== null) return this.#failed(this.#refused(`ended with ${step.failure}`));
       this.#saidLoaded = step.loaded;
