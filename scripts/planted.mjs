@@ -58,7 +58,11 @@ function header(text, key) {
 function copyCheckout(copy) {
   for (const name of readdirSync(root)) {
     if (['.git', 'node_modules', '.cache'].includes(name)) continue;
-    cpSync(join(root, name), join(copy, name), { recursive: true, preserveTimestamps: true });
+    cpSync(join(root, name), join(copy, name), {
+      recursive: true,
+      preserveTimestamps: true,
+      filter: (path) => path !== join(root, 'build/sanitize'),
+    });
   }
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
 }

@@ -24,7 +24,11 @@ const built = join(here, '../../build/guests');
 
 /** Modules of the stock kernel, each after those that it needs. */
 const VIRTIO_NET = [
-  ...['drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_modern_dev'],
+  ...[
+    'drivers/virtio/virtio_ring',
+    'drivers/virtio/virtio',
+    'drivers/virtio/virtio_pci_modern_dev',
+  ],
   ...['drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci'],
   ...['net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net'],
 ];
@@ -43,10 +47,7 @@ export function buildLinuxGuest(name = 'counter') {
   const inputs = [source, join(here, 'guest.h'), fileURLToPath(import.meta.url)].map((path) =>
     readFileSync(path),
   );
-  const hash = [...inputs, version].reduce(
-    (sum, part) => sum.update(part),
-    createHash('sha256'),
-  );
+  const hash = [...inputs, version].reduce((sum, part) => sum.update(part), createHash('sha256'));
   // Named by its sources: fresh is what exists, and a build beside us replaces a file by its equal.
   const initrd = join(built, `linux-${name}-${hash.digest('hex').slice(0, 16)}.cpio`);
   if (!existsSync(initrd)) {
