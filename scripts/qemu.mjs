@@ -60,15 +60,38 @@ function unpackedQemu(tree) {
   );
 }
 
-/** `{kernel, version, modules}` of Debian's stock 6.1 kernel image; `modules` is a folder. */
-export function findKernel() {
+/**
+ * `{kernel, version, modules}` of Debian's stock 6.1 kernel image; `modules` is a folder. `isUnpacked` takes the
+ * kernel out of its self-extracting file, which needs xz.
+ */
+export function findKernel({ isUnpacked = false } = {}) {
   const tree = fetched('kernel', 'linux-image-amd64', [], QEMU_HINT);
   const boot = join(tree, 'boot');
   const name = readdirSync(boot).find((file) => file.startsWith('vmlinuz-'));
   if (name === undefined)
     throw new Error(`no kernel image in ${boot}; remove ${tree} and try again`);
   const version = name.slice('vmlinuz-'.length);
-  return { kernel: join(boot, name), version, modules: join(tree, 'lib/modules', version) };
+  const kernel = isUnpacked ? unpackedKernel(boot, version) : join(boot, name);
+  return { kernel, version, modules: join(tree, 'lib/modules', version) };
+}
+
+/** Where the packed kernel begins and how long it is stands in the boot protocol's header. */
+function unpackedKernel(boot, version) {
+  const kernel = join(boot, `vmlinux-${version}`);
+  if (existsSync(kernel)) return kernel;
+  const packed = readFileSync(join(boot, `vmlinuz-${version}`));
+  const setupBytes = 512 * (packed.readUInt8(0x1f1) + 1);
+  const from = setupBytes + packed.readUInt32LE(0x248);
+  // Behind the archive come 4 bytes: how long its content is.
+  const input = packed.subarray(from, from + packed.readUInt32LE(0x24c) - 4);
+  const result = spawnSync('xz', ['-dc'], { input, maxBuffer: 1 << 28 });
+  if (result.status !== 0) {
+    throw new Error(`xz: ${result.error?.message ?? result.stderr}\napt-get install -y xz-utils`);
+  }
+  const making = `${kernel}.${process.pid}`;
+  writeFileSync(making, result.stdout);
+  renameSync(making, kernel);
+  return kernel;
 }
 
 function described(binary, env, args) {
@@ -214,7 +237,8 @@ function foldersOf(path) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    const find = { '--kernel': findKernel, '--present': presentQemu }[process.argv[2]] ?? findQemu;
+    const find =
+      { '--kernel': () => findKernel(), '--present': presentQemu }[process.argv[2]] ?? findQemu;
     console.log(JSON.stringify(find()));
   } catch (error) {
     console.error(`dwcp: ${error.message}`);

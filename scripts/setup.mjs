@@ -43,10 +43,20 @@ const TEST_TOOLS = [
   { name: 'libssl-dev', present: 'test -e /usr/include/openssl/evp.h' },
 ];
 
+/** Of the lab's guest, which sees this machine's files: what unpacks its kernel, what makes and tries its device. */
+const RDMA_TOOLS = [
+  { name: 'xz', package: 'xz-utils' },
+  { name: 'ip', package: 'iproute2' },
+  { name: 'ibv_devinfo', package: 'ibverbs-utils' },
+  { name: 'rping', package: 'rdmacm-utils' },
+  { name: 'ib_write_bw', package: 'perftest' },
+  { name: 'ibverbs-providers', present: 'ls /usr/lib/*/libibverbs/librxe-*' },
+];
+
 /** `clean` leaves nothing in dist that the compiler made of files that are gone. */
-export function setUp({ tests = false, clean = false } = {}) {
+export function setUp({ tests = false, rdma = false, clean = false } = {}) {
   if (clean) rmSync(join(root, 'dist'), { recursive: true, force: true });
-  ensureTools(tests ? [...BUILD_TOOLS, ...TEST_TOOLS] : BUILD_TOOLS);
+  ensureTools([...BUILD_TOOLS, ...(tests ? TEST_TOOLS : []), ...(rdma ? RDMA_TOOLS : [])]);
   step('npm packages', ['package-lock.json'], 'node_modules', () =>
     run('npm', [
       'ci',
@@ -211,5 +221,10 @@ function run(command, args, { quiet = false, env = process.env } = {}) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (process.argv.includes('--installed')) setUpInstalled();
-  else setUp({ tests: process.argv.includes('--tests'), clean: process.argv.includes('--clean') });
+  else {
+    const [tests, rdma, clean] = ['--tests', '--rdma', '--clean'].map((flag) =>
+      process.argv.includes(flag),
+    );
+    setUp({ tests, rdma, clean });
+  }
 }

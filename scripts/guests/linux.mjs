@@ -1,7 +1,8 @@
-// Builds a Linux guest: `node scripts/guests/linux.mjs [counter|kv]` prints JSON {kernel, initrd, version}.
+// Builds a Linux guest: `node scripts/guests/linux.mjs [counter|kv|lab]` prints JSON {kernel, initrd, version}.
 //
 // Debian's stock kernel (scripts/qemu.mjs fetches it) and an initramfs that holds one static program, linux-init.cc
-// (a counter on the serial port) or kv-init.cc (a key-value server, with the modules of its network card).
+// (a counter on the serial port), kv-init.cc (a key-value server, with the modules of its network card) or
+// lab-init.cc (one command over the host's files, with the modules of a soft-RoCE device: test/lab/rdma).
 // The archive is written here, so no cpio and no busybox is needed. Nothing that is fresh is built again.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -9,6 +10,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -22,27 +24,26 @@ import { findKernel } from '../qemu.mjs';
 const here = dirname(fileURLToPath(import.meta.url));
 const built = join(here, '../../build/guests');
 
-/** Modules of the stock kernel, each after those that it needs. */
-const VIRTIO_NET = [
-  ...[
-    'drivers/virtio/virtio_ring',
-    'drivers/virtio/virtio',
-    'drivers/virtio/virtio_pci_modern_dev',
-  ],
-  ...['drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci'],
-  ...['net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net'],
-];
+/** Modules of the stock kernel; those that they need come with them. rxe asks for its CRC by name. */
+const SOFT_ROCE = ['crc32_generic', 'ib_uverbs', 'rdma_ucm', 'rdma_rxe', 'veth', 'sch_netem'];
+const HOST_FILES = ['9p', '9pnet_virtio', 'overlay'];
 
 const GUESTS = {
   counter: { source: 'linux-init.cc', modules: [] },
-  kv: { source: 'kv-init.cc', modules: VIRTIO_NET },
+  kv: { source: 'kv-init.cc', modules: ['virtio_pci', 'virtio_net'] },
+  lab: {
+    source: 'lab-init.cc',
+    modules: ['virtio_pci', 'virtio_console', ...HOST_FILES, ...SOFT_ROCE],
+    // Emulated, the kernel takes 4 of its 8 seconds to unpack itself.
+    isUnpacked: true,
+  },
 };
 
 /** `{kernel, initrd, version}`, paths and the kernel's version; throws with the compiler's words. */
 export function buildLinuxGuest(name = 'counter') {
   const guest = GUESTS[name];
   if (guest === undefined) throw new Error(`no guest "${name}"`);
-  const { kernel, version, modules } = findKernel();
+  const { kernel, version, modules } = findKernel({ isUnpacked: guest.isUnpacked === true });
   const source = join(here, guest.source);
   const inputs = [source, join(here, 'guest.h'), fileURLToPath(import.meta.url)].map((path) =>
     readFileSync(path),
@@ -53,7 +54,7 @@ export function buildLinuxGuest(name = 'counter') {
   if (!existsSync(initrd)) {
     mkdirSync(built, { recursive: true });
     const making = `${initrd}.${process.pid}`;
-    const files = guest.modules.map((module) => join(modules, 'kernel', `${module}.ko`));
+    const files = withNeeded(join(modules, 'kernel'), guest.modules);
     writeFileSync(making, archive(compiled(source), files));
     renameSync(making, initrd);
   }
@@ -71,6 +72,27 @@ function compiled(source) {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Files of these modules, each after those that it names in its own `depends=`. */
+function withNeeded(folder, names) {
+  const paths = new Map(
+    readdirSync(folder, { recursive: true })
+      .filter((path) => path.endsWith('.ko'))
+      .map((path) => [basename(path, '.ko').replaceAll('-', '_'), join(folder, path)]),
+  );
+  const files = new Set();
+  const add = (name) => {
+    const path = paths.get(name);
+    if (path === undefined) throw new Error(`the kernel in ${folder} has no module ${name}`);
+    const needed = /\0depends=([^\0]*)\0/.exec(readFileSync(path, 'latin1'))?.[1] ?? '';
+    for (const each of needed.split(',').filter((text) => text !== '')) {
+      add(each.replaceAll('-', '_'));
+    }
+    files.add(path);
+  };
+  for (const name of names) add(name);
+  return [...files];
 }
 
 const NO_DEVICE = { major: 0, minor: 0 };
