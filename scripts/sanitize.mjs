@@ -18,7 +18,7 @@ const flags = ['-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-Wall', '-
 const common = [...flags, '-fno-sanitize-recover=all', '-pthread', '-Inative'];
 const codec = sources('native/codec');
 const memory = sources('native/memory');
-const engine = ['engine', 'crypto'].flatMap((room) => sources(`native/${room}`));
+const engine = ['engine', 'crypto', 'cache'].flatMap((room) => sources(`native/${room}`));
 engine.push(...memory, ...codec);
 const qemu = ['multifd_parser', 'stream_parser', 'stream_writer', 'token_reader'].map(
   (name) => `native/qemu/${name}.cc`,

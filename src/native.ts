@@ -1,4 +1,5 @@
 /** The whole native boundary: what else imports from here, and `native/addon.ts` alone loads the addon. */
+export * from './native/cache.ts';
 export * from './native/codec.ts';
 export * from './native/engine.ts';
 export * from './native/memory.ts';

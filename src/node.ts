@@ -1,6 +1,7 @@
 /** The public face of one running node; `startNode` in `src/index.ts` makes it. */
 import type { Logger } from 'pino';
 import type { Observable } from 'rxjs';
+import type { ContentCacheOptions } from './ports/content-cache.ts';
 import type { Cipher } from './ports/encryption.ts';
 import type {
   GuestHandle,
@@ -15,6 +16,7 @@ import type { TransferProfile } from './ports/transfer-profile.ts';
 import type { CongestionControl, HostPort, PageClasses } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
+export type { ContentCacheOptions } from './ports/content-cache.ts';
 export type { Cipher } from './ports/encryption.ts';
 export type { GuestHandle, QemuBinary } from './ports/hypervisor.ts';
 export type { LinkMode } from './ports/link-mode.ts';
@@ -70,6 +72,8 @@ export interface StartNodeOptions {
   readonly maxCpuPercent?: number;
   /** Runs incoming QEMU guests; default `qemu-system-x86_64` on the PATH. */
   readonly qemu?: QemuBinary;
+  /** Keeps page contents on disk, so that what this host has seen is not sent to it again; default none. */
+  readonly contentCache?: ContentCacheOptions;
   readonly logger?: Logger;
   /** A bug of ours was found by an assertion; default logs it and exits with 70. */
   readonly onFatal?: (error: unknown) => void;

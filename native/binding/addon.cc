@@ -1,6 +1,7 @@
 // The addon's only entry: each component registers its own exports.
 #include <napi.h>
 
+#include "binding/cache_wrap.h"
 #include "binding/codec_binding.h"
 #include "binding/engine_binding.h"
 #include "binding/memory_binding.h"
@@ -11,6 +12,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   dwcp::RegisterEngine(env, exports);
   dwcp::RegisterQemu(env, exports);
   dwcp::RegisterCodec(env, exports);
+  dwcp::RegisterCache(env, exports);
   return exports;
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "binding/cache_wrap.h"
 #include "binding/codec_policy.h"
 #include "binding/page_set_wrap.h"
 #include "binding/region_wrap.h"
@@ -100,6 +101,7 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::SetKeys>("setKeys"),
                       InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
                       InstanceMethod<&EngineWrap::SetCodecPolicy>("setCodecPolicy"),
+                      InstanceMethod<&EngineWrap::ShareContent>("shareContent"),
                       InstanceMethod<&EngineWrap::TuneLink>("tuneLink"),
                       InstanceMethod<&EngineWrap::LinkTuning>("linkTuning"),
                       InstanceMethod<&EngineWrap::PathFacts>("pathFacts"),
@@ -247,6 +249,12 @@ void EngineWrap::SetCodecPolicy(const Napi::CallbackInfo& info) {
   policy.baseline_bytes = Wide(info, 4);
   Engine::Guard guard(engine_.get());
   if (Link* link = engine_->link(Int(info, 0))) link->SetCodecPolicy(policy);
+}
+
+void EngineWrap::ShareContent(const Napi::CallbackInfo& info) {
+  std::shared_ptr<ContentStore> store = ContentCacheWrap::From(info[1]).store();
+  Engine::Guard guard(engine_.get());
+  if (Link* link = engine_->link(Int(info, 0))) link->content().Share(std::move(store));
 }
 
 Napi::Value EngineWrap::TuneLink(const Napi::CallbackInfo& info) {

@@ -27,6 +27,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   Napi::Value SetKeys(const Napi::CallbackInfo& info);
   void SetMaxBandwidth(const Napi::CallbackInfo& info);
   void SetCodecPolicy(const Napi::CallbackInfo& info);
+  void ShareContent(const Napi::CallbackInfo& info);
   Napi::Value TuneLink(const Napi::CallbackInfo& info);
   Napi::Value LinkTuning(const Napi::CallbackInfo& info);
   Napi::Value PathFacts(const Napi::CallbackInfo& info);

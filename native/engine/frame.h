@@ -18,6 +18,9 @@ constexpr uint32_t kChunkBytesMax = 16u << 20;
 constexpr uint32_t kOutstandingMax = 1024;
 constexpr uint32_t kAckBytesMax = kOutstandingMax / 8;
 constexpr uint32_t kRefusedBytesMax = 1024;
+// What a receiver says it holds comes in pieces of so many bytes, and so many at most.
+constexpr uint32_t kContentPieceBytesMax = 1024;
+constexpr uint32_t kContentPiecesMax = 4096;
 // Looking at zero pages costs time but no payload, so a chunk's pages are bounded apart from its
 // bytes.
 constexpr uint32_t kPagesPerChunkMax = 16384;
@@ -36,6 +39,8 @@ enum class FrameType : uint8_t {
   kReset = 7,          // the receiver knows no such transfer: its sender fails instead of waiting
   kPagesRefused = 8,   // receiver: these lack their base or content; `seq` numbers the first
   kRefusalsHeard = 9,  // sender: heard of all up to number `seq`
+  // receiver: piece `seq` (from 0) of `raw_bytes` pieces of what its content cache holds
+  kContent = 10,
 };
 
 constexpr uint32_t kEndOfBytes = 1;

@@ -226,6 +226,7 @@ bool Link::AddReceiver(std::unique_ptr<Receiver> receiver) {
     engine_->Register(receiver.get(), id_);
     AckChanged(receiver.get());
     slot = std::move(receiver);
+    content_.Announce(slot->name());
     // The sender may send only one chunk before it knows our credit.
     for (Stream* stream : streams_) stream->AcksDue();
     return true;

@@ -7,6 +7,7 @@
 #include "codec/chooser.h"
 #include "codec/content.h"
 #include "crypto/link_keys.h"
+#include "engine/content_exchange.h"
 #include "engine/pacing.h"
 #include "engine/path_facts.h"
 #include "engine/staging.h"
@@ -66,13 +67,10 @@ class Link {
   void SetCodecPolicy(const CodecPolicy& policy);
   CodecChooser& chooser() { return chooser_; }
   bool encodes() const { return chooser_.policy().kind != CodecPolicy::Kind::kRaw; }
-  // What pages may be known by, here as a sender and as a receiver; null for nothing.
-  void SetContent(std::shared_ptr<ContentFilter> filter, std::shared_ptr<ContentSource> source) {
-    filter_ = std::move(filter);
-    source_ = std::move(source);
-  }
-  const std::shared_ptr<ContentFilter>& filter() const { return filter_; }
-  ContentSource* source() const { return source_.get(); }
+  // What pages may be known by, here as a sender and as a receiver.
+  ContentExchange& content() { return content_; }
+  const std::shared_ptr<ContentFilter>& filter() const { return content_.filter(); }
+  ContentSource* source() const { return content_.source(); }
   // Under a Guard. Streams that are attached from now on carry nothing that these keys did not
   // seal; null means frames with a CRC. Streams of the keys before end, and what they carried is
   // sealed anew when another one takes it over. False while transfers are open and would have to
@@ -131,8 +129,7 @@ class Link {
   void MeasureWire(uint64_t now_us);
   CodecChooser chooser_;
   uint32_t encoders_;
-  std::shared_ptr<ContentFilter> filter_;
-  std::shared_ptr<ContentSource> source_;
+  ContentExchange content_;
   size_t encode_turn_ = 0;
   // At the start of the interval that the chooser hears of next.
   struct {

@@ -168,8 +168,19 @@ void PageSender::Built(Batch* batch, const Share& share, uint64_t page) {
   }
 }
 
+bool PageSender::AwaitsContent() {
+  if (content_settled_) return false;
+  const uint64_t now_us = Engine::NowUs();
+  if (content_since_us_ == 0) content_since_us_ = now_us;
+  if (link_->content().Awaits(name_, content_since_us_, now_us)) return true;
+  content_settled_ = true;
+  // What it cost is part of what this transfer costs.
+  wire_bytes_ += link_->content().HeardBytes(name_);
+  return false;
+}
+
 bool PageSender::MayEncode() {
-  if (failed_ || retired_ || !EncodesAhead() || !HasWork()) return false;
+  if (failed_ || retired_ || !EncodesAhead() || !HasWork() || AwaitsContent()) return false;
   // What is named by hash or base may be refused: no more of it than the receiver will remember.
   const uint64_t unsettled = refusals_told_ - refusals_heard_;
   if (named_pages_ - named_acked_ + unsettled > kNamedPagesMax) return false;

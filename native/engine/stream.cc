@@ -302,6 +302,7 @@ bool Stream::OnBody() {
   if (frame_.type == FrameType::kAck) return OnAckFrame();
   if (frame_.type == FrameType::kPagesRefused) return OnRefusedFrame();
   if (frame_.type == FrameType::kRefusalsHeard) return OnHeardFrame();
+  if (frame_.type == FrameType::kContent) return OnContentFrame();
   Sender* sender = link_->FindSender(frame_.transfer_id, frame_.epoch);
   if (sender != nullptr) {
     sender->Fail("ERR_DWCP_PROTOCOL", "the peer knows no such transfer");
@@ -396,9 +397,18 @@ bool Stream::NextRefusal() {
   return false;
 }
 
+bool Stream::NextContent() {
+  FrameHeader header{};
+  const uint8_t* body;
+  if (!link_->content().NextPiece(&header, &body)) return false;
+  QueueFrame(header, body);
+  return true;
+}
+
 bool Stream::NextFrame() {
   if (state_ != State::kAttached) return false;
   if (acks_due_ && (NextRefusal() || NextAck())) return true;
+  if (NextContent()) return true;
   tx_ = link_->Pull(this);
   return tx_ != nullptr;
 }

@@ -59,12 +59,14 @@ class Stream final : public Pollable {
   bool NextFrame();
   bool NextAck();
   bool NextRefusal();
+  bool NextContent();
   bool OnHeader();
   bool OnBody();
   bool OnJoinFrame();
   bool OnAckFrame();
   bool OnRefusedFrame();
   bool OnHeardFrame();
+  bool OnContentFrame();
   bool IsPlainChunk(Buffer* buffer) const;
   bool CheckChunk(Buffer* buffer, PageDigest* digests) const;
   bool OpenChunk(Buffer* buffer, PageDigest* digests);

@@ -82,6 +82,14 @@ bool Stream::OnHeardFrame() {
   return Refuse("heard of refusals that were never told");
 }
 
+bool Stream::OnContentFrame() {
+  if (link_->content().OnPiece(frame_, small_, Engine::NowUs())) {
+    link_->Kick();
+    return true;
+  }
+  return Refuse("a piece of what a content cache holds makes no sense");
+}
+
 bool Stream::OnChunk() {
   Buffer* buffer = rx_;
   rx_ = nullptr;

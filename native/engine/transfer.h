@@ -15,6 +15,7 @@
 #include "engine/pollable.h"
 #include "engine/refusal_log.h"
 #include "engine/staging.h"
+#include "engine/transfer_name.h"
 #include "memory/page_kernels.h"
 #include "memory/page_set.h"
 #include "memory/region.h"
@@ -23,11 +24,6 @@ namespace dwcp {
 
 class Link;
 class Stream;
-
-struct TransferName {
-  uint64_t id;
-  uint32_t epoch;
-};
 
 struct SendCounters {
   uint64_t zero_pages = 0, duplicate_pages = 0, delta_pages = 0, compressed_pages = 0;
@@ -161,8 +157,12 @@ class PageSender final : public Sender {
   void Released(const Buffer& buffer) override;
   void Advanced() override;
   void FinishStaging(uint64_t last_seq);
+  // What the peer holds is about to be told, and pages are cheaper then.
+  bool AwaitsContent();
 
   std::shared_ptr<Region> region_;
+  uint64_t content_since_us_ = 0;  // asked for the first time
+  bool content_settled_ = false;
   std::deque<Batch> batches_;
   size_t staging_batch_ = 0;  // index of the batch being staged
   SendCounters counters_;

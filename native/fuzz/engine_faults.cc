@@ -251,7 +251,7 @@ class Round {
         if (random_() % 4 == 0) content->Learn(from->page(page), random_() % 8 != 0);
       }
       Engine::Guard guard(target.get());
-      target->link(target_link)->SetContent(nullptr, content);
+      target->link(target_link)->content().Set(nullptr, content);
     }
     const size_t batches = 1 + random_() % 4;
     dwcp::PageSender* sender_end;
@@ -264,7 +264,7 @@ class Round {
       auto sender = std::make_unique<dwcp::PageSender>(link, handle, name_, window_bytes, from);
       sender_end = sender.get();
       link->SetCodecPolicy(DrawPolicy());
-      if (with_content) link->SetContent(content, nullptr);
+      if (with_content) link->content().Set(content, nullptr);
       if (random_() % 5 == 0) {
         sender->UsePolicy({dwcp::CodecPolicy::Kind::kFixed, {dwcp::Codec::kZstd, 3}, 0});
         sender->UseOneStream();

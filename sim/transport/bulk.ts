@@ -76,6 +76,7 @@ export function simBulk(given: SimBulkOptions): BulkTransport {
     },
     openLink: (options) =>
       new SimBulkLink(host, sockets, options, observer, () => rttUs(options.peer)),
+    contentCache: () => null,
     close: () => {
       for (const port of bound) tcp.unlisten(host, port);
       for (const stream of streams) stream.close();

@@ -57,6 +57,7 @@ export function simBulkTransport(network: SimNetwork, nodeId: string): BulkTrans
       return stream;
     },
     openLink: (options) => new SimBulkLink(network, nodeId, options),
+    contentCache: () => null,
     close: () => {
       for (const { host, port } of bound) network.unbind(host, port);
       for (const stream of streams) stream.close();
@@ -263,6 +264,8 @@ class SimBulkLink implements BulkLink {
   codecPolicy(): CodecPolicy {
     return { kind: 'raw' };
   }
+
+  shareContent(): void {}
 
   setMaxBandwidth(bytesPerSec: number): void {
     this.maxBytesPerSec = bytesPerSec;

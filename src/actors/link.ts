@@ -17,6 +17,7 @@ import { KEY_RANDOM_BYTES, wipe } from '../protocols/link/link-keys.ts';
 import { requiredBy, SEALING_FEATURES } from '../protocols/link/sealing.ts';
 import { hmacSha256 } from '../system/hmac.ts';
 import { DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
+import { CONTENT_CACHE, contentFeatures } from './link-content.ts';
 import { LinkDialler } from './link-dialler.ts';
 import { deaf, lost, unreachedBulk, unreachedByPeer, unsupported } from './link-errors.ts';
 import type { LinkContext, LinkMessage, StreamJoin } from './link-messages.ts';
@@ -215,10 +216,8 @@ class Link {
     this.#sessions += 1;
     const handshake = new LinkHandshake({
       ...{ nodeId: links.nodeId, peer: this.#peer, incarnation },
-      ...{
-        features: [MODES_FEATURE, ...SEALING_FEATURES],
-        lastPeerIncarnation: this.#lastPeerIncarnation,
-      },
+      features: [MODES_FEATURE, ...SEALING_FEATURES, ...contentFeatures(links.bulk)],
+      lastPeerIncarnation: this.#lastPeerIncarnation,
       requiredFeatures: requiredBy(peer.sealing ?? DEFAULT_CIPHER),
       keyRandom: links.random.bytes(KEY_RANDOM_BYTES),
       bulkListen: { host: links.bulkListen.host, port: bulkPort },
@@ -252,6 +251,7 @@ class Link {
   #establish(session: LinkSession, agreement: LinkAgreement, context: LinkContext): void {
     const { links, peer } = this.#options;
     const bulk = this.#bulkWith(session, agreement);
+    if (agreement.features.includes(CONTENT_CACHE)) bulk.shareContent();
     const key = { hmac: hmacSha256, secret: session.channel.secret };
     const { number } = session;
     const shared = { links, peer, session: number, settings: this.#modes.settings };

@@ -10,6 +10,7 @@ import { openRaftLog } from '../storage/raft-log/open.ts';
 import { systemClock } from '../system/clock.ts';
 import { systemRandom } from '../system/random.ts';
 import { sha256Hex } from '../system/sha256.ts';
+import { openContentCache } from '../transports/content-cache.ts';
 import { createNativeBulkTransport } from '../transports/native-bulk.ts';
 import { createTlsControlTransport } from '../transports/tls-control.ts';
 import { succeeded } from '../util/errors.ts';
@@ -17,11 +18,13 @@ import { promised } from '../util/promised.ts';
 import type { NodeParts, NodeRaftLog } from './node-start.ts';
 
 export function realParts(options: StartNodeOptions): NodeParts {
-  const { dataDir, qemu } = options;
+  const { dataDir, qemu, contentCache } = options;
   return {
     clock: systemClock(),
     random: systemRandom(),
-    bulk: createNativeBulkTransport(),
+    bulk: createNativeBulkTransport(
+      contentCache === undefined ? {} : { contentCache: openContentCache(contentCache) },
+    ),
     hypervisors: new Map<GuestKind, Hypervisor>([
       ['memory', memoryHypervisor({ dataDir })],
       ['qemu', qemuHypervisor({ dataDir, ...(qemu === undefined ? {} : { qemu }) })],

@@ -83,6 +83,7 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     maxCpuPercent: config.migrations.maxCpuPercent,
     migrationBandwidth: config.migrations.maxBandwidth,
     qemu: config.qemu,
+    ...(config.cache === null ? {} : { contentCache: config.cache }),
     logger,
   };
 }

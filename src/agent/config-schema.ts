@@ -1,6 +1,7 @@
 /** What an agent's configuration may say; every refusal carries the sentence of what is allowed. */
 import { z } from 'zod';
 import { type LinkModeRules, NODE_DEFAULTS } from '../node.ts';
+import type { ContentCacheOptions } from '../ports/content-cache.ts';
 import { CIPHERS, type Cipher, DEFAULT_CIPHER } from '../ports/encryption.ts';
 import type { QemuBinary } from '../ports/hypervisor.ts';
 import { LINK_MODES, type LinkMode } from '../ports/link-mode.ts';
@@ -22,6 +23,8 @@ export interface AgentConfig {
   readonly link: LinkConfig;
   readonly migrations: MigrationsConfig;
   readonly qemu: QemuBinary;
+  /** Absent: none. */
+  readonly cache: ContentCacheOptions | null;
   readonly log: { readonly level: LogLevel };
 }
 
@@ -97,6 +100,11 @@ const chunkBytes = checked<number | 'auto'>(
 const windowBytes = amount(
   'a size from 1MiB to 4GiB, such as 32MiB',
   (bytes) => bytes >= MIB && bytes <= 4096 * MIB,
+);
+
+const cacheBytes = amount(
+  'a size from 1MiB to 16TiB, such as 4GiB',
+  (bytes) => bytes >= MIB && bytes <= 2 ** 44,
 );
 
 const streams = checked<number | 'auto'>('a whole number from 1 to 512, or auto', (value) => {
@@ -190,6 +198,11 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
       env: z.record(z.string(), z.string()).default({}),
     })
     .prefault({}),
+  /** Page contents that this host keeps, so that they are not sent to it again. */
+  cache: z
+    .strictObject({ dir: path, maxBytes: cacheBytes, secretFile: path })
+    .nullable()
+    .default(null),
   log: z
     .strictObject({
       level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),

@@ -1,12 +1,13 @@
 /** The addon's only importer. Native code throws a message and an errno; the coded error is made here. */
 import { createRequire } from 'node:module';
 import { DwcpError } from '../util/errors.ts';
+import type { CacheAddon } from './cache.ts';
 import type { CodecAddon } from './codec.ts';
 import type { EngineAddon } from './engine.ts';
 import type { MemoryAddon } from './memory.ts';
 import type { QemuAddon } from './qemu.ts';
 
-type Addon = MemoryAddon & EngineAddon & CodecAddon & QemuAddon;
+type Addon = MemoryAddon & EngineAddon & CodecAddon & CacheAddon & QemuAddon;
 
 // Seen from dist/src/native/addon.js.
 const ADDON_PATH = '../../../native/build/Release/dwcp.node';

@@ -10,6 +10,7 @@ import type {
   TcpInfo,
 } from '../ports/transport.ts';
 import { addon } from './addon.ts';
+import type { NativeContentCache } from './cache.ts';
 
 /** A handle above 0, or the errno name of why there is none. */
 type HandleOrErrno = number | string;
@@ -68,6 +69,8 @@ export interface NativeEngine {
     level: number,
     baselineBytes: number,
   ): void;
+  /** Pages may be known by what this cache and the peer's hold, in transfers that open from now on. */
+  shareContent(link: number, cache: NativeContentCache): void;
   /** Null, or the errno name of the first socket that refused. */
   tuneLink(
     link: number,

@@ -7,6 +7,7 @@
  * socket never reaches the chunk parser.
  */
 import type { Completion, DwcpError, Outcome } from '../util/errors.ts';
+import type { ContentCacheCounters } from './content-cache.ts';
 import type { PageSet, Region } from './memory.ts';
 import type { TransferProfile } from './transfer-profile.ts';
 
@@ -64,6 +65,8 @@ export interface BulkTransport {
   ): Outcome<{ readonly port: number }>;
   dial(options: BulkDialOptions): BulkStream;
   openLink(options: BulkLinkOptions): BulkLink;
+  /** Of this host's content cache; null when it has none. */
+  contentCache(): ContentCacheCounters | null;
   /** Stops threads, closes sockets, frees staging. Idempotent. */
   close(): void;
 }
@@ -157,6 +160,11 @@ export interface BulkLink {
   /** How pages are encoded from the next chunk on; what was built already goes as it is. `raw` at first. */
   setCodecPolicy(policy: CodecPolicy): void;
   codecPolicy(): CodecPolicy;
+  /**
+   * Both hosts have a content cache and said so: in transfers that open from now on, the receiver tells what its
+   * cache holds, and a sender whose policy encodes names such pages by their hash.
+   */
+  shareContent(): void;
   /**
    * Keys of a new session. Its streams of the old one end; what they carried is sealed anew when a
    * stream that is attached from now on takes it over. A link does not change between sealed and not

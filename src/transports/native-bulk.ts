@@ -3,8 +3,9 @@
  * Names and errno of the native side become `DwcpError` in this file and nowhere else.
  */
 import { availableParallelism } from 'node:os';
-import { type EngineEvent, NativeEngine } from '../native.ts';
-import type { PageSet } from '../ports/memory.ts';
+import { type EngineEvent, type NativeContentCache, NativeEngine } from '../native.ts';
+import type { ContentCacheCounters } from '../ports/content-cache.ts';
+import type { PageSet, Region } from '../ports/memory.ts';
 import type {
   BulkDialOptions,
   BulkKeys,
@@ -66,6 +67,8 @@ export interface NativeBulkOptions {
   readonly ioThreads?: number;
   /** Threads that encode pages, once a link has a policy that encodes; as many as cores, at most 4, by default. */
   readonly encodeThreads?: number;
+  /** Closed with the transport. Regions that were moved are kept in it. */
+  readonly contentCache?: NativeContentCache | null;
 }
 
 export function createNativeBulkTransport(options: NativeBulkOptions = {}): BulkTransport {
@@ -80,7 +83,7 @@ export function createNativeBulkTransport(options: NativeBulkOptions = {}): Bulk
     Number.isInteger(encodeThreads) && encodeThreads >= 1 && encodeThreads <= ENCODE_THREADS_MAX,
     `encodeThreads must be 1 to ${ENCODE_THREADS_MAX}, got ${encodeThreads}`,
   );
-  return new NativeBulkTransport(ioThreads, encodeThreads);
+  return new NativeBulkTransport(ioThreads, encodeThreads, options.contentCache ?? null);
 }
 
 type Listener<E> = (event: E) => void;
@@ -89,11 +92,13 @@ class NativeBulkTransport implements BulkTransport {
   readonly #engine: NativeEngine;
   readonly #streams = new Map<number, NativeBulkStream>();
   readonly #transfers = new Map<number, Listener<EngineEvent>>();
+  readonly #cache: NativeContentCache | null;
   #onStream: Listener<BulkStream> = () => {};
   #onRefused: Listener<RefusedConnections> = () => {};
   #closed = false;
 
-  constructor(ioThreads: number, encodeThreads: number) {
+  constructor(ioThreads: number, encodeThreads: number, cache: NativeContentCache | null) {
+    this.#cache = cache;
     const onEvents = (events: readonly EngineEvent[]): void => {
       for (const event of events) this.#dealSafely(event);
     };
@@ -150,7 +155,7 @@ class NativeBulkTransport implements BulkTransport {
     checkChunkBytes(options.chunkBytes);
     assertSafeInteger(options.windowBytes, 'windowBytes');
     const id = this.#engine.openLink(options.windowBytes, options.chunkBytes);
-    const link = new NativeBulkLink(this.#engine, this.#transfers, id, options.peer);
+    const link = new NativeBulkLink(this.#engine, this.#transfers, this.#cache, id, options.peer);
     if (options.keys) link.setKeys(options.keys);
     return link;
   }
@@ -159,6 +164,11 @@ class NativeBulkTransport implements BulkTransport {
     if (this.#closed) return;
     this.#closed = true;
     this.#engine.close();
+    this.#cache?.close();
+  }
+
+  contentCache(): ContentCacheCounters | null {
+    return this.#cache?.counters() ?? null;
   }
 
   /** A listener that throws is a bug of its owner: it is raised, but costs nobody else their event. */
@@ -273,17 +283,20 @@ class NativeBulkLink implements BulkLink {
   readonly peer: string;
   readonly #engine: NativeEngine;
   readonly #transfers: Map<number, Listener<EngineEvent>>;
+  readonly #cache: NativeContentCache | null;
   #last: BulkLinkCounters = NO_COUNTERS;
   #policy: CodecPolicy = { kind: 'raw' };
 
   constructor(
     engine: NativeEngine,
     transfers: Map<number, Listener<EngineEvent>>,
+    cache: NativeContentCache | null,
     id: number,
     peer: string,
   ) {
     this.#engine = engine;
     this.#transfers = transfers;
+    this.#cache = cache;
     this.id = id;
     this.peer = peer;
   }
@@ -305,6 +318,10 @@ class NativeBulkLink implements BulkLink {
 
   codecPolicy(): CodecPolicy {
     return this.#policy;
+  }
+
+  shareContent(): void {
+    if (this.#cache !== null) this.#engine.shareContent(this.id, this.#cache);
   }
 
   setKeys(keys: BulkKeys | null): boolean {
@@ -377,7 +394,10 @@ class NativeBulkLink implements BulkLink {
         setImmediate(() => fail(error));
       },
       counters,
-      close: () => this.#closeTransfer(handle, counters),
+      close: () => {
+        this.#closeTransfer(handle, counters);
+        this.#keep(region, last.ackedBytes);
+      },
     };
   }
 
@@ -405,7 +425,10 @@ class NativeBulkLink implements BulkLink {
         return digests;
       },
       counters,
-      close: () => this.#closeTransfer(handle, counters),
+      close: () => {
+        this.#closeTransfer(handle, counters);
+        this.#keep(region, last.landedPages);
+      },
     };
   }
 
@@ -463,6 +486,11 @@ class NativeBulkLink implements BulkLink {
 
   close(): void {
     this.#engine.closeLink(this.id);
+  }
+
+  /** In the background, whatever became of the move: contents are contents. */
+  #keep(region: Region, moved: number): void {
+    if (moved > 0) this.#cache?.keep(region);
   }
 
   /** Whoever closes a link under its transfers has lost the peer, and that is what they are told. */

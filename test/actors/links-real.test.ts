@@ -184,6 +184,7 @@ test('a bulk port that refuses is told with the reason of the kernel and what to
     listen: (...call) => native.listen(...call),
     dial: (options) => native.dial({ ...options, address: { host: '127.0.0.1', port: 1 } }),
     openLink: (options) => native.openLink(options),
+    contentCache: () => native.contentCache(),
     close: () => native.close(),
   };
   const a = await start('a', [{ id: 'b', address }], anyPort, { bulk });

@@ -46,6 +46,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
         maxBandwidth: 5000,
       },
       migrations: { concurrent: 3, resumeGraceMs: 9, maxCpuPercent: 50, maxBandwidth: 700 },
+      cache: null,
       qemu: { binary: 'qemu-system-x86_64', args: [], env: {} },
       log: { level: 'info' },
     };

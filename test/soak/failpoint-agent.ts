@@ -52,6 +52,7 @@ function dialling(parts: NodeParts, prefix: string | undefined): NodeParts {
       listen: (...args) => bulk.listen(...args),
       dial: (options) => bulk.dial({ ...options, address: through(options.address) }),
       openLink: (options) => bulk.openLink(options),
+      contentCache: () => bulk.contentCache(),
       close: () => bulk.close(),
     },
     makeControl: (identity) => {

@@ -5,6 +5,7 @@ import {
   createRegion,
   digestPages,
   fillRegion,
+  type NativeContentCache,
   type NativeRegion,
 } from '../../src/native.ts';
 import type {
@@ -29,6 +30,8 @@ export interface PairOptions {
   readonly ioThreads?: number;
   /** Those of the source; the target gets them the other way round. */
   readonly keys?: BulkKeys | null;
+  /** Content caches of source and target. */
+  readonly caches?: readonly [NativeContentCache, NativeContentCache];
 }
 
 /** Equal on every call, so that a test can open what it sees on the wire. */
@@ -60,9 +63,10 @@ export interface Pair {
 
 export async function pairUp(options: PairOptions): Promise<Pair> {
   const { windowBytes = 16 * MIB, chunkBytes = 256 * 1024, ioThreads = 2 } = options;
-  const { keys = null } = options;
-  const listening = createNativeBulkTransport({ ioThreads });
-  const dialling = createNativeBulkTransport({ ioThreads });
+  const { keys = null, caches } = options;
+  const [sourceCache, targetCache] = caches ?? [null, null];
+  const listening = createNativeBulkTransport({ ioThreads, contentCache: targetCache });
+  const dialling = createNativeBulkTransport({ ioThreads, contentCache: sourceCache });
   const target = listening.openLink({ peer: 'a', windowBytes, chunkBytes, keys: turned(keys) });
   const source = dialling.openLink({ peer: 'b', windowBytes, chunkBytes, keys });
   const lost: DwcpError[] = [];

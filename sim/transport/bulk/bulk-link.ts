@@ -127,6 +127,9 @@ export class SimBulkLink implements BulkLink {
     return { kind: 'raw' };
   }
 
+  /** Pages travel whole here: what a cache saves is not modelled. */
+  shareContent(): void {}
+
   setKeys(keys: BulkKeys | null): boolean {
     this.#keyBits = keys?.keyBits ?? 0;
     for (const stream of [...this.#streams]) stream.close();

@@ -72,6 +72,7 @@ export function faultyParts(failPointFile: string): FaultyParts {
       return stream;
     },
     openLink: (options) => bulk.openLink(options),
+    contentCache: () => bulk.contentCache(),
     close: () => bulk.close(),
   });
 
