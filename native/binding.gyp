@@ -26,6 +26,7 @@
         'codec/records.cc',
         # cache
         'binding/cache_wrap.cc',
+        'binding/fingerprint_sample.cc',
         'cache/content_filler.cc',
         'cache/content_key.cc',
         'cache/content_store.cc',

@@ -18,8 +18,8 @@ const flags = ['-std=c++17', '-g', '-O1', '-fno-omit-frame-pointer', '-Wall', '-
 const common = [...flags, '-fno-sanitize-recover=all', '-pthread', '-Inative'];
 const codec = sources('native/codec');
 const memory = sources('native/memory');
-const engine = ['engine', 'crypto', 'cache'].flatMap((room) => sources(`native/${room}`));
-engine.push(...memory, ...codec);
+const cache = [...sources('native/cache'), ...sources('native/crypto')];
+const engine = [...sources('native/engine'), ...cache, ...memory, ...codec];
 const qemu = ['multifd_parser', 'stream_parser', 'stream_writer', 'token_reader'].map(
   (name) => `native/qemu/${name}.cc`,
 );
@@ -30,7 +30,7 @@ const runs = [
     name: 'frame_fuzz',
     sanitize: 'fuzzer,address,undefined',
     files: ['native/fuzz/frame_fuzz.cc', 'native/engine/frame.cc', 'native/memory/page_kernels.cc'],
-    seconds: 30,
+    seconds: 20,
     args: (time) => [`-max_total_time=${time}`, '-max_len=40000', `-artifact_prefix=${out}/`],
   },
   {
@@ -58,6 +58,13 @@ const runs = [
     files: ['native/fuzz/codec_fuzz.cc', 'native/engine/frame.cc', ...codec, ...memory],
     seconds: 20,
     args: (time) => [`-max_total_time=${time}`, '-max_len=40000', `-artifact_prefix=${out}/`],
+  },
+  {
+    name: 'cache_fuzz',
+    sanitize: 'fuzzer,address,undefined',
+    files: ['native/fuzz/cache_fuzz.cc', 'native/engine/content_exchange.cc', ...cache, ...memory],
+    seconds: 10,
+    args: (time) => [`-max_total_time=${time}`, '-max_len=4096', `-artifact_prefix=${out}/`],
   },
   {
     name: 'codec_property',

@@ -1,7 +1,7 @@
 /** The public face of one running node; `startNode` in `src/index.ts` makes it. */
 import type { Logger } from 'pino';
 import type { Observable } from 'rxjs';
-import type { ContentCacheOptions } from './ports/content-cache.ts';
+import type { ContentCacheCounters, ContentCacheOptions } from './ports/content-cache.ts';
 import type { Cipher } from './ports/encryption.ts';
 import type {
   GuestHandle,
@@ -16,7 +16,7 @@ import type { TransferProfile } from './ports/transfer-profile.ts';
 import type { CongestionControl, HostPort, PageClasses } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
 
-export type { ContentCacheOptions } from './ports/content-cache.ts';
+export type { ContentCacheCounters, ContentCacheOptions } from './ports/content-cache.ts';
 export type { Cipher } from './ports/encryption.ts';
 export type { GuestHandle, QemuBinary } from './ports/hypervisor.ts';
 export type { LinkMode } from './ports/link-mode.ts';
@@ -139,6 +139,8 @@ export interface DwcpNode extends AsyncDisposable {
   guests(): readonly GuestStatus[];
   peers(): readonly PeerStatus[];
   group(): GroupView;
+  /** Null where this node was started without one. */
+  contentCache(): ContentCacheCounters | null;
   /** Who owns which VM, of all hosts, as far as this host has applied the group's log. */
   owners(): readonly VmOwner[];
   migrate(guestName: string, options: MigrateOptions): MigrationSession;

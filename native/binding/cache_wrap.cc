@@ -1,7 +1,9 @@
 #include "binding/cache_wrap.h"
 
+#include "binding/fingerprint_sample.h"
 #include "binding/native_error.h"
 #include "binding/region_wrap.h"
+#include "engine/frame.h"
 
 namespace dwcp {
 namespace {
@@ -67,6 +69,7 @@ Napi::Value ContentCacheWrap::Counters(const Napi::CallbackInfo& info) {
   Set(out, "segments", counters.segments);
   Set(out, "hits", counters.hits);
   Set(out, "misses", counters.misses);
+  Set(out, "savedBytes", counters.hits * (kPageBytes - kKnownBytes));
   Set(out, "corruptPages", counters.corrupt_pages);
   Set(out, "storedPages", counters.stored_pages);
   Set(out, "evictedPages", counters.evicted_pages);
@@ -83,6 +86,7 @@ void ContentCacheWrap::Close(const Napi::CallbackInfo&) {
 
 void RegisterCache(Napi::Env env, Napi::Object exports) {
   exports.Set("ContentCache", ContentCacheWrap::Define(env));
+  exports.Set("fingerprintSample", Napi::Function::New<FingerprintSample>(env));
 }
 
 }  // namespace dwcp

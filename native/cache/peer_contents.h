@@ -18,8 +18,14 @@ class PeerContents final : public ContentFilter {
   void Refused() override { refused_++; }
 
  private:
+  bool Told(uint32_t fingerprint) const;
+
   std::shared_ptr<const ContentKey> key_;
   std::vector<uint32_t> fingerprints_;
+  // Where those begin that have these upper bits: every page is looked for, and a search through
+  // all of them would cost more than its fingerprint.
+  std::vector<uint32_t> starts_;
+  int shift_ = 32;
   std::atomic<uint64_t> named_{0};
   std::atomic<uint64_t> refused_{0};
 };

@@ -18,10 +18,13 @@
 
 #include "engine/engine.h"
 #include "engine/local_socket.h"
+#include "fuzz/caches.h"
 #include "fuzz/memory_content.h"
 
 namespace {
 
+using dwcp::Cache;
+using dwcp::Caches;
 using dwcp::Engine;
 using dwcp::Event;
 using dwcp::FrameHeader;
@@ -32,6 +35,8 @@ using Random = std::mt19937_64;
 
 constexpr uint64_t kRoundMaxUs = 10000000;
 constexpr size_t kIoThreads = 2, kEncodeThreads = 2;
+// So many rounds in a row move contents that are partly the same.
+constexpr uint64_t kAlike = 16;
 
 [[noreturn]] void Die(const std::string& what, uint64_t seed) {
   fprintf(stderr, "engine_faults: %s (seed %llu)\n", what.c_str(),
@@ -43,6 +48,7 @@ struct Tally {
   uint64_t rounds = 0, kills = 0, hostile = 0, reinjected = 0, refused = 0, corrupt = 0;
   uint64_t sealed = 0, resealed = 0, forged = 0, replayed = 0;
   uint64_t deltas = 0, compressed = 0, damaged = 0, known = 0, unknown = 0;
+  uint64_t cached = 0;
 };
 
 // A hostile connection: blocking, with a time-out so that the engine can never hold us.
@@ -96,6 +102,15 @@ std::vector<uint8_t> DamagedFrame(Random& random, dwcp::TransferName name, uint6
   header.transfer_id = name.id;
   header.epoch = name.epoch;
   header.seq = 1 + random() % 2000;
+  if (random() % 6 == 0) {
+    // What a cache holds, as noise, or as a list that makes sense and is a lie.
+    header.type = FrameType::kContent;
+    header.raw_bytes = static_cast<uint32_t>(random() % 4);
+    header.seq = random() % 3;
+    std::vector<uint8_t> piece(random() % 1100, static_cast<uint8_t>(random() % 3));
+    for (uint8_t& byte : piece) byte ^= static_cast<uint8_t>(random() % 64 == 0 ? random() : 0);
+    return Stranger::Frame(header, piece);
+  }
   if (random() % 4 == 0) {
     header.type = FrameType::kAck;
     header.seq = random() % 2 == 0 ? ~uint64_t{0} - random() % 4 : 100000;
@@ -206,9 +221,10 @@ class ByteEnds {
 
 class Round {
  public:
-  Round(Side& listening, Side& dialling, int port, uint64_t seed, Tally& tally)
+  Round(Side& listening, Side& dialling, Caches& caches, int port, uint64_t seed, Tally& tally)
       : listening_(listening),
         dialling_(dialling),
+        caches_(caches),
         port_(port),
         seed_(seed),
         random_(seed),
@@ -235,6 +251,11 @@ class Round {
     rekeys_ = sealed_ ? random_() % 3 : 0;
     const int source_link = backwards ? listening_link_ : dialling_link_;
     const int target_link = backwards ? dialling_link_ : listening_link_;
+    const bool cached = random_() % 3 == 0;
+    if (cached) {
+      ShareContent(listening_, listening_link_, caches_.listening);
+      ShareContent(dialling_, dialling_link_, caches_.dialling);
+    }
     name_ = {seed_, 1};
     page_count_ = pages;
     {
@@ -245,7 +266,7 @@ class Round {
                                                              name_, window_bytes, to));
     }
     const auto content = std::make_shared<dwcp::MemoryContent>();
-    const bool with_content = random_() % 3 == 0;
+    const bool with_content = !cached && random_() % 2 == 0;
     if (with_content) {
       for (uint64_t page = 0; page < pages; page++) {
         if (random_() % 4 == 0) content->Learn(from->page(page), random_() % 8 != 0);
@@ -305,6 +326,7 @@ class Round {
     }
     Close(listening_, listening_link_);
     Close(dialling_, dialling_link_);
+    if (cached) (backwards ? caches_.dialling : caches_.listening).Keep(to);
     tally_.rounds++;
   }
 
@@ -316,7 +338,7 @@ class Round {
       auto* words = reinterpret_cast<uint64_t*>(from->page(page));
       // Some compress, some do not.
       for (size_t i = 0; i < kPageBytes / 8; i++) {
-        words[i] = page % 3 == 0 ? random_() : page * 512 + i + seed_;
+        words[i] = page % 3 == 0 ? random_() : page * 512 + i + seed_ / kAlike;
       }
     }
   }
@@ -373,6 +395,10 @@ class Round {
   static int Open(Side& side, uint64_t window_bytes, uint32_t chunk_bytes) {
     Engine::Guard guard(side.get());
     return side->OpenLink(window_bytes, chunk_bytes)->id();
+  }
+  static void ShareContent(Side& side, int link, Cache& cache) {
+    Engine::Guard guard(side.get());
+    side->link(link)->content().Share(cache.store());
   }
   static void Close(Side& side, int link) {
     Engine::Guard guard(side.get());
@@ -500,6 +526,7 @@ class Round {
 
   Side& listening_;
   Side& dialling_;
+  Caches& caches_;
   int port_;
   uint64_t seed_;
   Random random_;
@@ -526,6 +553,8 @@ int main(int count, char** arguments) {
   if (mkdtemp(folder) == nullptr) return 1;
   fprintf(stderr, "engine_faults: first seed %llu\n", static_cast<unsigned long long>(seed));
   Tally tally;
+  auto caches = std::unique_ptr<Caches>(
+      new Caches{Cache(folder + std::string("/a")), Cache(folder + std::string("/b"))});
   const uint64_t end_us = Engine::NowUs() + static_cast<uint64_t>(seconds * 1e6);
   while (Engine::NowUs() < end_us) {
     // New engines now and then, stopped with whatever hangs on them.
@@ -538,15 +567,17 @@ int main(int count, char** arguments) {
     }
     if (port <= 0) Die("cannot listen", seed);
     for (int i = 0; i < 10 && Engine::NowUs() < end_us; i++) {
-      Round(listening, dialling, port, seed++, tally).Run(folder);
+      Round(listening, dialling, *caches, port, seed++, tally).Run(folder);
     }
   }
+  tally.cached = caches->listening.hits() + caches->dialling.hits();
+  caches.reset();
   unlink((std::string(folder) + "/out").c_str());
   rmdir(folder);
   printf(
       "engine_faults: rounds=%llu kills=%llu hostile=%llu reinjected=%llu corrupt=%llu "
       "refused=%llu sealed=%llu resealed=%llu forged=%llu replayed=%llu deltas=%llu "
-      "compressed=%llu damaged=%llu known=%llu unknown=%llu\n",
+      "compressed=%llu damaged=%llu known=%llu unknown=%llu cached=%llu\n",
       static_cast<unsigned long long>(tally.rounds), static_cast<unsigned long long>(tally.kills),
       static_cast<unsigned long long>(tally.hostile),
       static_cast<unsigned long long>(tally.reinjected),
@@ -558,7 +589,8 @@ int main(int count, char** arguments) {
       static_cast<unsigned long long>(tally.deltas),
       static_cast<unsigned long long>(tally.compressed),
       static_cast<unsigned long long>(tally.damaged), static_cast<unsigned long long>(tally.known),
-      static_cast<unsigned long long>(tally.unknown));
+      static_cast<unsigned long long>(tally.unknown),
+      static_cast<unsigned long long>(tally.cached));
   const bool met = tally.kills > 0 && tally.reinjected > 0 && tally.deltas > 0;
   return tally.rounds > 0 && met ? 0 : 1;
 }

@@ -4,6 +4,7 @@ import type { Observable } from 'rxjs';
 import { Credentials } from '../identity/credentials.ts';
 import type {
   ClaimReceipt,
+  ContentCacheCounters,
   DwcpNode,
   GroupView,
   GuestHandle,
@@ -99,7 +100,7 @@ export async function startNodeFrom(
       spawnNode(host, { ...options, log }, ports, done);
     });
     if (halt.error !== null) throw halt.error;
-    const running = new RunningNode(options, { random: parts.random, credentials }, node, close);
+    const running = new RunningNode(options, { ...parts, credentials }, node, close);
     halt.listener = (error) => running.halt(error);
     return running;
   } catch (error) {
@@ -149,6 +150,7 @@ class RunningNode implements DwcpNode {
   readonly events$: Observable<NodeEvent>;
   readonly #options: StartNodeOptions;
   readonly #random: Random;
+  readonly #bulk: BulkTransport;
   readonly #credentials: Credentials;
   readonly #node: SpawnedNode;
   readonly #close: () => Promise<void>;
@@ -156,7 +158,7 @@ class RunningNode implements DwcpNode {
 
   constructor(
     options: StartNodeOptions,
-    parts: { readonly random: Random; readonly credentials: Credentials },
+    parts: NodeParts & { readonly credentials: Credentials },
     node: SpawnedNode,
     close: () => Promise<void>,
   ) {
@@ -165,6 +167,7 @@ class RunningNode implements DwcpNode {
     this.events$ = node.view.events$.asObservable();
     this.#options = options;
     this.#random = parts.random;
+    this.#bulk = parts.bulk;
     this.#credentials = parts.credentials;
     this.#node = node;
     this.#close = close;
@@ -187,6 +190,10 @@ class RunningNode implements DwcpNode {
 
   group(): GroupView {
     return this.#node.ownership.group();
+  }
+
+  contentCache(): ContentCacheCounters | null {
+    return this.#bulk.contentCache();
   }
 
   owners(): readonly VmOwner[] {

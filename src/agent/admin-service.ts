@@ -101,6 +101,7 @@ function addHandlers(server: Server, options: AdminServiceOptions): void {
         peers: node.peers(),
         group: node.group(),
         owners: node.owners(),
+        contentCache: node.contentCache(),
       }),
     ),
     listGuests: unary(adminMethods.listGuests, () => ({ guests: [...node.guests()] })),

@@ -1,6 +1,7 @@
 /** Between the node's own types and the Admin messages. Absent on the wire is null here. */
 import type { dwcp } from '#wire';
 import type {
+  ContentCacheCounters,
   GroupView,
   GuestStatus,
   LinkModeChange,
@@ -24,6 +25,8 @@ export interface AgentStatus {
   readonly peers: readonly PeerStatus[];
   readonly group: GroupView;
   readonly owners: readonly VmOwner[];
+  /** Null where it has none. */
+  readonly contentCache: ContentCacheCounters | null;
 }
 
 export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties {
@@ -57,6 +60,25 @@ export function statusFromWire(wire: dwcp.AdminStatus): AgentStatus {
     peers: wire.peers.map(peerFromWire),
     group: groupFromWire(wire.group ?? {}),
     owners: wire.owners.map(ownerFromWire),
+    contentCache: wire.contentCache ? cacheFromWire(wire.contentCache) : null,
+  };
+}
+
+function cacheFromWire(wire: dwcp.AdminContentCache.$Properties): ContentCacheCounters {
+  return {
+    pages: wire.pages ?? 0,
+    bytes: wire.bytes ?? 0,
+    bytesMax: wire.bytesMax ?? 0,
+    segments: wire.segments ?? 0,
+    hits: wire.hits ?? 0,
+    misses: wire.misses ?? 0,
+    savedBytes: wire.savedBytes ?? 0,
+    corruptPages: wire.corruptPages ?? 0,
+    storedPages: wire.storedPages ?? 0,
+    evictedPages: wire.evictedPages ?? 0,
+    damagedSegments: wire.damagedSegments ?? 0,
+    writeErrors: wire.writeErrors ?? 0,
+    isFilling: wire.isFilling ?? false,
   };
 }
 

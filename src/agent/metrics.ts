@@ -4,7 +4,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Subscription } from 'rxjs';
-import type { DwcpNode, MigrationStatus } from '../node.ts';
+import type { ContentCacheCounters, DwcpNode, MigrationStatus } from '../node.ts';
 
 const GUEST_STATES = ['running', 'paused', 'fenced', 'incoming', 'outcomeUnknown'] as const;
 const FINAL_PHASES: ReadonlySet<string> = new Set([
@@ -28,6 +28,7 @@ export function collectAgentMetrics(node: DwcpNode): AgentMetrics {
   addGuestSeries(registry, node);
   addPeerSeries(registry, node);
   addGroupSeries(registry, node);
+  addCacheSeries(registry, node);
   addRunningSeries(registry, node);
   const subscription = countEvents(registry, node);
   return { registry, close: () => subscription.unsubscribe() };
@@ -138,6 +139,49 @@ function addGroupSeries(registry: Registry, node: DwcpNode): void {
 }
 
 type Group = ReturnType<DwcpNode['group']>;
+
+/** None of them where there is no cache. */
+function addCacheSeries(registry: Registry, node: DwcpNode): void {
+  if (node.contentCache() === null) return;
+  const ofCache = (name: string, help: string, value: (cache: ContentCacheCounters) => number) =>
+    gauge(registry, name, help, [], (series) => {
+      const cache = node.contentCache();
+      if (cache !== null) series.set(value(cache));
+    });
+  ofCache('dwcp_content_cache_pages', 'Pages in the content cache.', (cache) => cache.pages);
+  ofCache('dwcp_content_cache_bytes', 'Its files on disk.', (cache) => cache.bytes);
+  ofCache('dwcp_content_cache_max_bytes', 'What they may take.', (cache) => cache.bytesMax);
+  ofCache(
+    'dwcp_content_cache_hits',
+    'Pages that peers named and that were here.',
+    (cache) => cache.hits,
+  );
+  ofCache(
+    'dwcp_content_cache_misses',
+    'Pages that peers named and that came whole.',
+    (cache) => cache.misses,
+  );
+  ofCache(
+    'dwcp_content_cache_saved_bytes',
+    'Memory that was named and not sent to this host, before any codec.',
+    (cache) => cache.savedBytes,
+  );
+  ofCache(
+    'dwcp_content_cache_corrupt_pages',
+    'Pages that had rotted on disk; they came whole.',
+    (cache) => cache.corruptPages,
+  );
+  ofCache(
+    'dwcp_content_cache_evicted_pages',
+    'Pages that gave way to others.',
+    (cache) => cache.evictedPages,
+  );
+  ofCache(
+    'dwcp_content_cache_write_errors',
+    'Pages that the disk did not take.',
+    (cache) => cache.writeErrors,
+  );
+}
 
 function addRunningSeries(registry: Registry, node: DwcpNode): void {
   const running = () => node.migrations().filter((each) => !FINAL_PHASES.has(each.phase));

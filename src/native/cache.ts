@@ -18,6 +18,22 @@ export interface CacheAddon {
     bytesMax: number,
     secret: Uint8Array,
   ) => NativeContentCache;
+  /** For `bench encoding`: of a sender whose peer told of so many other pages. */
+  fingerprintSample(pages: Uint8Array, peerPages: number): FingerprintSample;
+}
+
+/** Processor time of one thread over all pages. */
+export interface FingerprintSample {
+  readonly zeroPages: number;
+  /** Pages that the peer may have, by their fingerprint. */
+  readonly candidates: number;
+  readonly scanNs: number;
+  readonly fingerprintNs: number;
+  /** Zero scan, fingerprint of what is not zero, and the strong hash of candidates. */
+  readonly bothNs: number;
+  readonly strongNs: number;
+  readonly checksum: number;
 }
 
 export const NativeContentCache: CacheAddon['ContentCache'] = addon.ContentCache;
+export const fingerprintSample: CacheAddon['fingerprintSample'] = addon.fingerprintSample;

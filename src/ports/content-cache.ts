@@ -24,6 +24,8 @@ export interface ContentCacheCounters {
   /** Pages that a peer named and that were here, or were not. */
   readonly hits: number;
   readonly misses: number;
+  /** Of memory that peers named and did not send, less its names; before any codec. */
+  readonly savedBytes: number;
   /** Of the misses: what was read did not have its hash. */
   readonly corruptPages: number;
   /** Since the start. */

@@ -60,6 +60,7 @@ test('status, guests and migrations cross the wire unchanged', async () => {
   assert.equal(status.bulkPort, 7001);
   assert.deepEqual(status.guests, node.guestList);
   assert.deepEqual(status.peers, node.peerList);
+  assert.deepEqual(status.contentCache, node.cache);
   assert.deepEqual(await asked(operator, (client) => client.guests()), node.guestList);
   assert.deepEqual(await asked(operator, (client) => client.migrations()), node.migrationList);
 });

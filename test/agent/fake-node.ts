@@ -2,6 +2,7 @@
 import { Subject } from 'rxjs';
 import type {
   ClaimReceipt,
+  ContentCacheCounters,
   DwcpNode,
   GroupView,
   GuestHandle,
@@ -117,6 +118,19 @@ export class FakeNode implements DwcpNode {
     problem: null,
   };
   ownerList: VmOwner[] = [{ vm: 'vm1', owner: 'a', epoch: 5, movingTo: 'b' }];
+  cache: ContentCacheCounters | null = {
+    ...{
+      pages: 12,
+      bytes: 5e4,
+      bytesMax: 1e6,
+      segments: 3,
+      hits: 40,
+      misses: 6,
+      savedBytes: 162560,
+    },
+    ...{ corruptPages: 2, storedPages: 14, evictedPages: 9, damagedSegments: 1, writeErrors: 8 },
+    isFilling: true,
+  };
   migrationList: MigrationStatus[] = [STATUS];
   refusal: DwcpError | null = null;
 
@@ -132,6 +146,9 @@ export class FakeNode implements DwcpNode {
   }
   group(): GroupView {
     return this.groupView;
+  }
+  contentCache(): ContentCacheCounters | null {
+    return this.cache;
   }
   owners(): readonly VmOwner[] {
     return this.ownerList;

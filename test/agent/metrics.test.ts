@@ -36,6 +36,15 @@ const EXPECTED: readonly (readonly [string, number])[] = [
   ['dwcp_group_commit_index', 90],
   ['dwcp_group_applied_index', 89],
   ['dwcp_vms_owned{owner="a"}', 1],
+  ['dwcp_content_cache_pages', 12],
+  ['dwcp_content_cache_bytes', 5e4],
+  ['dwcp_content_cache_max_bytes', 1e6],
+  ['dwcp_content_cache_hits', 40],
+  ['dwcp_content_cache_misses', 6],
+  ['dwcp_content_cache_saved_bytes', 162560],
+  ['dwcp_content_cache_corrupt_pages', 2],
+  ['dwcp_content_cache_evicted_pages', 9],
+  ['dwcp_content_cache_write_errors', 8],
   ['dwcp_migrations_running{side="source"}', 1],
   ['dwcp_migrations_running{side="destination"}', 0],
   ['dwcp_migration_round{migration="m1",guest="vm1"}', 2],
@@ -93,6 +102,18 @@ test('a guest that left and a migration that ended leave no stale series', async
       names.filter((name) => name.includes('vm1')),
       [],
     );
+  } finally {
+    await server.close();
+  }
+});
+
+test('a node without a content cache exports nothing of one', async () => {
+  const node = new FakeNode();
+  node.cache = null;
+  const server = await startMetricsServer(node, { host: '127.0.0.1', port: 0 });
+  try {
+    const names = [...(await scrape(server.port)).series.keys()];
+    assert.ok(!names.some((name) => name.includes('content_cache')));
   } finally {
     await server.close();
   }

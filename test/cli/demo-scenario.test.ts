@@ -43,6 +43,7 @@ function clusterOf({
       guests: [],
       peers: new FakeNode().peerList,
       group: new FakeNode().groupView,
+      contentCache: null,
       owners: [{ vm: 'demo', owner: moved ? log : 'a', epoch: moved ? 2 : 1, movingTo: null }],
     }),
     guests: async () => {

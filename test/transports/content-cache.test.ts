@@ -316,6 +316,7 @@ async function moved(pair: Pair, image: Buffer): Promise<PageSendCounters> {
 }
 
 const NONE: ContentCacheCounters = {
-  ...{ pages: 0, bytes: 0, bytesMax: 0, segments: 0, hits: 0, misses: 0, corruptPages: 0 },
-  ...{ storedPages: 0, evictedPages: 0, damagedSegments: 0, writeErrors: 0, isFilling: false },
+  ...{ pages: 0, bytes: 0, bytesMax: 0, segments: 0, hits: 0, misses: 0, savedBytes: 0 },
+  ...{ corruptPages: 0, storedPages: 0, evictedPages: 0, damagedSegments: 0, writeErrors: 0 },
+  isFilling: false,
 };

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { GroupView, Problem } from '../../node.ts';
+import type { ContentCacheCounters, GroupView, Problem } from '../../node.ts';
 import { formatBytes, formatRate } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
 import { addCommand, formatTable, printResult } from '../output.ts';
@@ -40,6 +40,7 @@ export function addStatusCommand(program: Command): void {
     const text = [
       `${status.node}: control port ${status.controlPort}, bulk port ${status.bulkPort}, up ${Math.round(status.uptimeMs / 1000)} s, ${status.guests.length} guests`,
       ...describeGroup(status.group),
+      ...describeCache(status.contentCache),
       formatTable(header, peers),
       ...status.peers.flatMap(({ id, problem }) => (problem === null ? [] : describe(id, problem))),
     ].join('\n');
@@ -51,6 +52,17 @@ function describeGroup(group: GroupView): readonly string[] {
   const { voters, leader, term, commitIndex, appliedIndex, problem } = group;
   const line = `group ${voters.join(', ')}: leader ${leader ?? '-'}, term ${term}, commit ${commitIndex}, applied ${appliedIndex}`;
   return problem === null ? [line] : [line, `  ${problem}`];
+}
+
+function describeCache(cache: ContentCacheCounters | null): readonly string[] {
+  if (cache === null) return [];
+  const { pages, bytes, bytesMax, hits, misses, savedBytes, corruptPages, writeErrors } = cache;
+  const line = `content cache: ${pages} pages, ${formatBytes(bytes)} of ${formatBytes(bytesMax)}, ${hits} hits, ${misses} misses, ${formatBytes(savedBytes)} not sent to this host`;
+  const troubles = [
+    ...(corruptPages === 0 ? [] : [`${corruptPages} pages had rotted on disk and came whole`]),
+    ...(writeErrors === 0 ? [] : [`${writeErrors} writes failed: is its disk full?`]),
+  ];
+  return [line, ...troubles.map((each) => `  ${each}`)];
 }
 
 function describe(peer: string, problem: Problem): readonly string[] {

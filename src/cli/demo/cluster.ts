@@ -42,6 +42,8 @@ export type DemoClient = Pick<AdminClient, 'status' | 'guests' | 'startGuest' | 
 export interface DemoClusterOptions {
   /** Settings of every agent's configuration besides those the cluster needs. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Of one of them: what no two agents may share. `directory` is that of the cluster. */
+  readonly settingsOf?: (directory: string, node: string) => Readonly<Record<string, unknown>>;
   /** What runs as an agent, a JavaScript file; default `dwcp` itself. */
   readonly program?: string;
   /** Address of the host of each agent; default 127.0.0.1. */
@@ -115,6 +117,7 @@ export async function startDemoCluster(options: DemoClusterOptions = {}): Promis
       );
       await writeConfig(directory, authority, id, {
         ...options.settings,
+        ...options.settingsOf?.(directory, id),
         listen: addressOf(id, index),
         admin: { listen: addressOf(id, index + NODES.length), operators: ['operator'] },
         peers,
