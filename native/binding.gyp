@@ -61,7 +61,9 @@
         'memory/page_hash.cc',
         'memory/page_kernels.cc',
         'memory/page_set.cc',
+        'memory/process_hold.cc',
         'memory/region.cc',
+        'memory/soft_dirty_tracker.cc',
         'memory/tracking_probe.cc',
         'memory/write_tracking.cc',
         # qemu

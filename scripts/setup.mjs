@@ -73,6 +73,7 @@ export function setUp({ tests = false, rdma = false, clean = false } = {}) {
   step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
   step('lab link', ['bench/lab/link'], 'build/lab/wan-link', buildLab);
   const compiled = ['src', 'sim', 'bench', 'test', 'examples', 'tsconfig.json', 'proto'];
+  if (rdma) fetchLabGuest();
   step('TypeScript', compiled, 'dist/src', () => run(packageBin('tsc'), ['-p', '.']));
 }
 
@@ -125,6 +126,17 @@ function buildLab() {
     .map((name) => join('bench/lab/link', name));
   const flags = ['-std=c++17', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread'];
   run('g++', [...flags, ...sources, '-o', 'build/lab/wan-link']);
+}
+
+/** What boots the RDMA lab's guest; each script fetches or builds what is not there yet, and says so. */
+function fetchLabGuest() {
+  for (const words of [['scripts/qemu.mjs'], ['scripts/guests/linux.mjs', 'lab']]) {
+    const { status } = spawnSync(process.execPath, words, {
+      cwd: root,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    if (status !== 0) process.exit(1);
+  }
 }
 
 function generateWire() {

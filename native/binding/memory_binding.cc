@@ -134,9 +134,11 @@ void FillRegion(const Napi::CallbackInfo& info) {
   }
 }
 
+// probeWriteTracking(backend): 'pagemap-scan' or 'soft-dirty'.
 void TryWriteTracking(const Napi::CallbackInfo& info) {
+  const std::string backend = info[0].As<Napi::String>();
   WithNativeErrors(info.Env(), [&]() -> Napi::Value {
-    ProbeWriteTracking();
+    backend == "soft-dirty" ? ProbeSoftDirty() : ProbePagemapScan();
     return info.Env().Undefined();
   });
 }

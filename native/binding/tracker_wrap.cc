@@ -9,6 +9,30 @@
 #include "binding/region_wrap.h"
 
 namespace dwcp {
+namespace {
+
+// The best first; the last one always works.
+std::unique_ptr<DirtyTracker> MakeTracker(const std::string& backend, pid_t pid, uint64_t address,
+                                          const std::shared_ptr<Region>& region) {
+  const bool is_any = backend == "auto";
+  if (is_any || backend == "pagemap-scan") {
+    try {
+      return MakePagemapTracker(pid, address, region);
+    } catch (const std::system_error&) {
+      if (!is_any) throw;
+    }
+  }
+  if (is_any || backend == "soft-dirty") {
+    try {
+      return MakeSoftDirtyTracker(pid, address, region);
+    } catch (const std::system_error&) {
+      if (!is_any) throw;
+    }
+  }
+  return MakeRehashTracker(region);
+}
+
+}  // namespace
 
 void TrackerWrap::Register(Napi::Env env, Napi::Object exports) {
   exports.Set("DirtyTracker",
@@ -25,15 +49,7 @@ TrackerWrap::TrackerWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Trac
   const uint64_t address = info[2].As<Napi::BigInt>().Uint64Value(&lossless);
   const auto region = RegionWrap::From(info[3]).region();
   WithNativeErrors(info.Env(), [&]() -> Napi::Value {
-    if (backend != "rehash") {
-      try {
-        tracker_ = MakePagemapTracker(pid, address, region);
-        return info.Env().Undefined();
-      } catch (const std::system_error&) {
-        if (backend != "auto") throw;
-      }
-    }
-    tracker_ = MakeRehashTracker(region);
+    tracker_ = MakeTracker(backend, pid, address, region);
     return info.Env().Undefined();
   });
 }

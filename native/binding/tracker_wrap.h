@@ -11,7 +11,7 @@ namespace dwcp {
 class TrackerWrap : public Napi::ObjectWrap<TrackerWrap> {
  public:
   static void Register(Napi::Env env, Napi::Object exports);
-  // backend: 'auto', 'pagemap-scan' or 'rehash'; pid, address: BigInt, region.
+  // backend: 'auto', 'pagemap-scan', 'soft-dirty' or 'rehash'; pid, address: BigInt, region.
   explicit TrackerWrap(const Napi::CallbackInfo& info);
 
  private:

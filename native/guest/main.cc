@@ -22,15 +22,13 @@ using dwcp::guest::Report;
 using dwcp::guest::Workload;
 using Flags = std::map<std::string, std::string>;
 
-// Without it an agent finds dirty pages by re-hashing; the log says why. The descriptor stays open
+// Without it an agent finds dirty pages in another way; the log says why. The descriptor stays open
 // for as long as the process lives.
-bool TracksWrites(const dwcp::Region& region) {
+void LetWritesBeTracked(const dwcp::Region& region) {
   try {
     dwcp::TrackWrites(region.data(), region.size_bytes());
-    return true;
   } catch (const std::system_error& error) {
     std::fprintf(stderr, "dwcp-guest: the kernel does not track writes: %s\n", error.what());
-    return false;
   }
 }
 
@@ -66,7 +64,6 @@ std::string Json(const Report& report) {
 struct Guest {
   std::shared_ptr<dwcp::Region> region;
   Workload workload;
-  bool is_tracked = false;
 
   explicit Guest(std::shared_ptr<dwcp::Region> memory)
       : region(std::move(memory)),
@@ -78,7 +75,6 @@ struct Guest {
            ",\"sizeBytes\":" + std::to_string(region->size_bytes()) + ",\"address\":\"" +
            std::to_string(reinterpret_cast<uint64_t>(region->data())) +
            "\",\"memoryFd\":" + std::to_string(region->fd()) +
-           ",\"isTracked\":" + (is_tracked ? "true" : "false") +
            ",\"isRunning\":" + (workload.is_running() ? "true" : "false") + "}";
   }
 
@@ -131,7 +127,7 @@ int main(int argc, char** argv) {
       guest.workload.Initialize({Number(flags, "dirty-rate", 0), Number(flags, "working-set", 0),
                                  Number(flags, "zero-permille", 250)});
     }
-    guest.is_tracked = TracksWrites(*guest.region);
+    LetWritesBeTracked(*guest.region);
     if (!is_incoming) guest.workload.Resume();
     dwcp::guest::ServeControl(socket_path->second,
                               [&guest](const std::string& line) { return guest.Answer(line); });

@@ -1,8 +1,9 @@
 // DirtyTracker: which pages were written since the last look.
 //
 // pagemap-scan  Linux 6.7: the kernel write-protects (userfaultfd WP_ASYNC, registered by the
-// process
-//               that owns the mapping) and PAGEMAP_SCAN fetches and protects again in one call.
+//               process that owns the mapping) and PAGEMAP_SCAN fetches and protects again in one
+//               call.
+// soft-dirty    CONFIG_MEM_SOFT_DIRTY: the process is held while its bits are read and cleared.
 // rehash        anywhere: a digest of every page, compared with the last one.
 #pragma once
 #include <sys/types.h>
@@ -31,6 +32,13 @@ class DirtyTracker {
 // Throws std::system_error with ENOTTY or EINVAL where the kernel cannot.
 std::unique_ptr<DirtyTracker> MakePagemapTracker(pid_t pid, uint64_t address,
                                                  std::shared_ptr<Region> region);
+// The same; throws also where a trial shows that this kernel keeps no such bits, and where this
+// user may not hold that process. One per process: a second one clears what the first has not seen.
+std::unique_ptr<DirtyTracker> MakeSoftDirtyTracker(pid_t pid, uint64_t address,
+                                                   std::shared_ptr<Region> region);
+// For the trial itself.
+std::unique_ptr<DirtyTracker> MakeUntriedSoftDirtyTracker(pid_t pid, uint64_t address,
+                                                          std::shared_ptr<Region> region);
 std::unique_ptr<DirtyTracker> MakeRehashTracker(std::shared_ptr<Region> region);
 
 }  // namespace dwcp

@@ -22,13 +22,15 @@ struct Descriptor {
   ~Descriptor() { close(fd); }
 };
 
-}  // namespace
-
-void ProbeWriteTracking() {
+std::shared_ptr<Region> ProbeRegion() {
   const auto region = Region::Create("dwcp-probe", kProbePages * kPageBytes, false);
-  const Descriptor registration{TrackWrites(region->data(), region->size_bytes())};
-  const auto tracker =
-      MakePagemapTracker(getpid(), reinterpret_cast<uint64_t>(region->data()), region);
+  for (uint64_t page = 0; page < kProbePages; page++) *region->page(page) = 2;
+  return region;
+}
+
+uint64_t AddressOf(const Region& region) { return reinterpret_cast<uint64_t>(region.data()); }
+
+void Try(DirtyTracker* tracker, Region* region) {
   PageSet first(kProbePages);
   tracker->Scan(&first);
   PageSet expected(kProbePages);
@@ -37,13 +39,29 @@ void ProbeWriteTracking() {
     expected.Add(page);
   }
   PageSet found(kProbePages);
-  tracker->Scan(&found);
-  for (uint64_t page = 0; page < kProbePages; page++) {
-    if (found.Has(page) != expected.Has(page)) {
-      throw std::system_error(EIO, std::generic_category(),
-                              "PAGEMAP_SCAN misreports page " + std::to_string(page));
-    }
+  if (tracker->Scan(&found) == 0) {
+    throw std::system_error(ENOTSUP, std::generic_category(),
+                            std::string(tracker->backend()) + " finds no write");
   }
+  for (uint64_t page = 0; page < kProbePages; page++) {
+    if (found.Has(page) == expected.Has(page)) continue;
+    throw std::system_error(
+        EIO, std::generic_category(),
+        std::string(tracker->backend()) + " misreports page " + std::to_string(page));
+  }
+}
+
+}  // namespace
+
+void ProbePagemapScan() {
+  const auto region = ProbeRegion();
+  const Descriptor registration{TrackWrites(region->data(), region->size_bytes())};
+  Try(MakePagemapTracker(getpid(), AddressOf(*region), region).get(), region.get());
+}
+
+void ProbeSoftDirty() {
+  const auto region = ProbeRegion();
+  Try(MakeUntriedSoftDirtyTracker(getpid(), AddressOf(*region), region).get(), region.get());
 }
 
 }  // namespace dwcp

@@ -3,8 +3,10 @@
 
 namespace dwcp {
 
-// Tracks a few pages, writes some, scans. Throws std::system_error naming the step that the kernel
-// refuses, or with EIO where the scan does not find exactly what was written.
-void ProbeWriteTracking();
+// Each tracks a few pages, writes some, scans. Throws std::system_error naming the step that the
+// kernel refuses, with ENOTSUP where the scan finds nothing at all, or with EIO where it does not
+// find exactly what was written.
+void ProbePagemapScan();
+void ProbeSoftDirty();
 
 }  // namespace dwcp

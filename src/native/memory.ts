@@ -1,5 +1,11 @@
 /** Regions, page sets and dirty tracking: plain values and opaque handles. */
-import type { DirtyTracker, DirtyTrackingBackend, PageSet, Region } from '../ports/memory.ts';
+import type {
+  DirtyTracker,
+  DirtyTrackingBackend,
+  KernelTracking,
+  PageSet,
+  Region,
+} from '../ports/memory.ts';
 import { addon, coded } from './addon.ts';
 
 /** A memfd mapped shared: whoever gets `fd` has the same memory. */
@@ -42,7 +48,7 @@ export interface MemoryAddon {
     set: PageSet,
   ): number;
   fillRegion(region: Region, seed: number, zeroEvery: number): void;
-  probeWriteTracking(): void;
+  probeWriteTracking(backend: string): void;
   readonly kernels: PageKernels;
 }
 
@@ -82,15 +88,20 @@ export interface CreateTrackerOptions {
 
 export function createTracker(options: CreateTrackerOptions): DirtyTracker {
   const { backend, pid, address, region } = options;
-  return coded(() => new addon.DirtyTracker(backend, pid, address, region));
+  const tracker = coded(() => new addon.DirtyTracker(backend, pid, address, region));
+  return {
+    backend: tracker.backend,
+    scan: (into) => coded(() => tracker.scan(into)),
+    close: () => tracker.close(),
+  };
 }
 
 /**
  * Tracks a few pages of its own, writes some and scans: throws what the kernel refused, with the name
  * of the step in its message and its errno, or that the scan missed a write.
  */
-export function probeWriteTracking(): void {
-  coded(() => addon.probeWriteTracking());
+export function probeWriteTracking(backend: KernelTracking): void {
+  coded(() => addon.probeWriteTracking(backend));
 }
 
 /** `PAGE_DIGEST_BYTES` per page, little-endian, of the memory as it is now. */

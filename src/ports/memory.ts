@@ -19,7 +19,10 @@ export interface PageSet {
 }
 
 /** Which back-end finds dirty pages; reported, never guessed by the reader. */
-export type DirtyTrackingBackend = 'pagemap-scan' | 'rehash';
+export type DirtyTrackingBackend = KernelTracking | 'rehash';
+
+/** Those that not every kernel has. */
+export type KernelTracking = 'pagemap-scan' | 'soft-dirty';
 
 export interface DirtyTracker {
   readonly backend: DirtyTrackingBackend;

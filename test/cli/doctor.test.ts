@@ -4,6 +4,7 @@ import type { Finding } from '../../src/cli/doctor/finding.ts';
 import type { DoctorHost, Program, ProgramEnd } from '../../src/cli/doctor/host.ts';
 import { thisHost } from '../../src/cli/doctor/host.ts';
 import { examine, formatReport } from '../../src/cli/doctor/report.ts';
+import type { KernelTracking } from '../../src/ports/memory.ts';
 import { DwcpError } from '../../src/util/errors.ts';
 
 const QEMU = {
@@ -124,6 +125,14 @@ const CASES: readonly [string, Differences, string, Finding['status'], RegExp, R
     'warn',
     /rehash.*step/,
     /sysctl -w vm/,
+  ],
+  [
+    'PAGEMAP_SCAN refused and soft-dirty bits',
+    refusing('ENOTTY', ['pagemap-scan']),
+    'dirty tracking',
+    'warn',
+    /soft-dirty.*step/,
+    /Linux 6\.7/,
   ],
   ['no userfaultfd', refusing('ENOSYS'), 'dirty tracking', 'warn', /rehash/, /CONFIG_USERFAULTFD/],
   ['no PAGEMAP_SCAN', refusing('ENOTTY'), 'dirty tracking', 'warn', /rehash/, /Linux 6\.7/],
@@ -305,7 +314,7 @@ test('on this machine the doctor and the kernel agree about dirty tracking', () 
   const host = thisHost();
   let tracks = true;
   try {
-    host.tryWriteTracking();
+    host.tryWriteTracking('pagemap-scan');
   } catch (error) {
     assert.ok(error instanceof DwcpError && error.errno !== null, String(error));
     tracks = false;
@@ -315,9 +324,13 @@ test('on this machine the doctor and the kernel agree about dirty tracking', () 
   assert.equal(finding?.status, tracks ? 'ok' : 'warn');
 });
 
-function refusing(errno: string): Differences {
+function refusing(
+  errno: string,
+  backends: readonly KernelTracking[] = ['pagemap-scan', 'soft-dirty'],
+): Differences {
   return {
-    tryWriteTracking: () => {
+    tryWriteTracking: (backend) => {
+      if (!backends.includes(backend)) return;
       throw new DwcpError('ERR_DWCP_NATIVE', 'this step: refused', { errno });
     },
   };

@@ -4,17 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { MemoryGuest } from '../../src/hypervisors/memory/guest.ts';
-import { mapGuestMemory } from '../../src/hypervisors/memory/memory.ts';
 import { memoryGuest, memoryHypervisor } from '../../src/hypervisors/memory-guest.ts';
 import { allThreadsStopped, freeze, isAlive } from '../../src/hypervisors/process-fence.ts';
-import { createPageSet, createTracker, digestPages } from '../../src/native.ts';
 import type { Guest, OutgoingMigration, WorkloadReport } from '../../src/ports/hypervisor.ts';
 import type { BulkLink } from '../../src/ports/transport.ts';
 import type { Completion } from '../../src/util/errors.ts';
 
 const MEMORY_BYTES = 32 * 2 ** 20;
-const PAGES = MEMORY_BYTES / 4096;
 const dataDir = mkdtempSync(join(tmpdir(), 'dwcp-memory-'));
 const hypervisor = memoryHypervisor({ dataDir });
 
@@ -38,43 +34,6 @@ async function report(guest: Guest): Promise<WorkloadReport> {
   const workload = await ask<WorkloadReport | null>((done) => guest.workload(done));
   assert.ok(workload !== null, 'a running guest reports');
   return workload;
-}
-
-for (const backend of ['pagemap-scan', 'rehash'] as const) {
-  test(`${backend} misses no page that a guest wrote`, async () => {
-    const guest = (await startGuest(20 * 2 ** 20)) as MemoryGuest;
-    const region = mapGuestMemory(guest.process);
-    const address = BigInt(guest.process.address);
-    const tracker = createTracker({ backend, pid: guest.process.pid, address, region });
-    assert.equal(tracker.backend, backend);
-    const dirty = createPageSet(PAGES);
-    assert.equal(tracker.scan(dirty).dirtyPages, PAGES, 'the first scan returns every page');
-    await ask<void>((done) => guest.pause(done));
-    dirty.clear();
-    tracker.scan(dirty);
-    const before = digestPages(region, 0, PAGES);
-    await ask<void>((done) => guest.unfence(done));
-    await delay(200);
-    await ask<void>((done) => guest.pause(done));
-    dirty.clear();
-    tracker.scan(dirty);
-    const now = digestPages(region, 0, PAGES);
-    let changed = 0;
-    for (let page = 0; page < PAGES; page += 1) {
-      const isSame = before
-        .subarray(page * 8, page * 8 + 8)
-        .every((b, i) => b === now[page * 8 + i]);
-      if (isSame) continue;
-      changed += 1;
-      assert.ok(dirty.has(page), `page ${page} was written and not found`);
-    }
-    assert.ok(changed > 100, `the guest wrote (${changed} pages)`);
-    dirty.clear();
-    assert.equal(tracker.scan(dirty).dirtyPages, 0, 'a parked guest writes nothing');
-    tracker.close();
-    region.close();
-    await ask<void>((done) => guest.kill(done));
-  });
 }
 
 test('a frozen guest stands still, shows the gap to itself, and keeps its invariant', async () => {

@@ -16,6 +16,7 @@ import {
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { probeWriteTracking } from '../../native.ts';
+import type { KernelTracking } from '../../ports/memory.ts';
 
 const PATIENCE_MS = 5_000;
 
@@ -34,7 +35,7 @@ export interface DoctorHost {
   /** Free bytes and the kind of the file system that holds `path`; null where there is no such path. */
   fileSystem(path: string): FileSystem | null;
   /** Throws what the kernel refused. */
-  tryWriteTracking(): void;
+  tryWriteTracking(backend: KernelTracking): void;
   /** Makes a group below `parent`, freezes it and removes it: null, or the code of what was refused. */
   tryFreezer(parent: string): string | null;
 }

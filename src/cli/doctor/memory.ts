@@ -1,4 +1,6 @@
 /** Dirty tracking, tried on a few pages since a version number promises nothing; memory and its pages. */
+
+import type { KernelTracking } from '../../ports/memory.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes } from '../../util/units.ts';
 import { type Finding, fine, warning } from './finding.ts';
@@ -14,12 +16,30 @@ export function probeMemory(host: DoctorHost): readonly Finding[] {
 
 function probeDirtyTracking(host: DoctorHost): Finding {
   const name = 'dirty tracking';
-  try {
-    host.tryWriteTracking();
+  const best = refusalOf(host, 'pagemap-scan');
+  if (best === null) {
     return fine(name, 'pagemap-scan: tracked, wrote and found exactly what was written');
+  }
+  const second = refusalOf(host, 'soft-dirty');
+  return second === null
+    ? warning(
+        name,
+        `soft-dirty, holds a guest for an instant every round: ${best.message}`,
+        trackingFix(best),
+      )
+    : warning(
+        name,
+        `rehash, all memory every round: ${best.message}; ${second.message}`,
+        trackingFix(best),
+      );
+}
+
+function refusalOf(host: DoctorHost, backend: KernelTracking): Error | null {
+  try {
+    host.tryWriteTracking(backend);
+    return null;
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    return warning(name, `rehash, all memory every round: ${why}`, trackingFix(error));
+    return error instanceof Error ? error : new Error(String(error));
   }
 }
 
@@ -27,8 +47,7 @@ function trackingFix(error: unknown): string {
   const errno = error instanceof DwcpError ? error.errno : null;
   if (errno === 'EPERM' || errno === 'EACCES') return 'sysctl -w vm.unprivileged_userfaultfd=1';
   if (errno === 'ENOSYS') return 'Boot a kernel with CONFIG_USERFAULTFD=y.';
-  if (errno === 'EIO')
-    return 'Report this kernel: its tracking loses writes, so re-hashing is used.';
+  if (errno === 'EIO') return 'Report this kernel: its tracking loses writes, so it is not used.';
   return 'Boot Linux 6.7 or newer.';
 }
 

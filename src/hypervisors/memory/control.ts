@@ -15,7 +15,6 @@ export interface GuestProcess {
   readonly address: string;
   readonly memoryFd: number;
   /** Whether the kernel tracks its writes. */
-  readonly isTracked: boolean;
   readonly isRunning: boolean;
 }
 
@@ -24,7 +23,6 @@ export const descriptionSchema: z.ZodType<GuestProcess> = z.object({
   sizeBytes: z.number().int().positive(),
   address: z.string().regex(/^[0-9]+$/),
   memoryFd: z.number().int().nonnegative(),
-  isTracked: z.boolean(),
   isRunning: z.boolean(),
 });
 

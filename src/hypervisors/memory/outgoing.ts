@@ -73,10 +73,10 @@ class MemoryOutgoing implements OutgoingMigration {
   constructor(guest: MovableGuest, options: OutgoingOptions) {
     this.#guest = guest;
     this.#onFailure = options.onFailure;
-    const { pid, address, isTracked, sizeBytes } = guest.process;
+    const { pid, address, sizeBytes } = guest.process;
     this.#region = mapGuestMemory(guest.process);
     this.#tracker = createTracker({
-      backend: isTracked ? 'auto' : 'rehash',
+      backend: 'auto',
       pid,
       address: BigInt(address),
       region: this.#region,
