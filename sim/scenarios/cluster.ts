@@ -56,6 +56,7 @@ class ClusterRun {
   /** Questions that reached their host, so that the network's second copy is not asked again. */
   readonly #heard = new Set<string>();
   #answeredBefore: number | null = null;
+  #executedBefore: number | null = null;
 
   constructor(world: World, options: Partial<GroupOptions>) {
     this.#world = world;
@@ -112,17 +113,19 @@ class ClusterRun {
     node.send(`${host.name}/owner`, question);
   }
 
-  /** Clients are answered again, and every member that can has what the group executed. */
+  /** Clients are answered again, and every member that can has what the group had executed by then. */
   progressed({ clients }: Run<Asked>): boolean {
     this.#answeredBefore ??= clients.answered;
     if (clients.answered < this.#answeredBefore + ANSWERS_AFTER_HEALING) return false;
     const { group } = this;
-    const { highestExecuted } = group.log;
+    // Clients go on asking: what is executed from here on may be on its way to a member for ever.
+    this.#executedBefore ??= group.log.highestExecuted;
+    const executed = this.#executedBefore;
     return this.#world.hosts.every((host) => {
       const member = group.member(host);
       // A host whose disk was damaged may have to stay away.
       if (member === null) return group.damaged.has(host);
-      return member.appliedIndex >= highestExecuted || group.damaged.has(host);
+      return member.appliedIndex >= executed || group.damaged.has(host);
     });
   }
 

@@ -9,6 +9,8 @@ const PORT = 5300;
 const RECEIVE_BUFFER_BYTES = 2 ** 22;
 const STEP_DATAGRAMS = 50;
 const STEP_MS = 5;
+/** A receiver that reads nothing for so long has read everything. */
+const QUIET_MS = 50;
 
 async function send(address: string, count: number, bytes: number): Promise<void> {
   const socket = createSocket('udp4');
@@ -28,10 +30,13 @@ function receive(): void {
   const numbers: number[] = [];
   socket.on('message', (datagram) => numbers.push(datagram.readUInt32BE()));
   socket.bind(PORT, () => console.log('ready'));
-  process.stdin.resume().once('end', () => {
+  // What was delivered may still wait in the socket.
+  const end = (known: number): void => {
+    if (numbers.length > known) return void setTimeout(end, QUIET_MS, numbers.length);
     console.log(JSON.stringify(numbers));
     socket.close();
-  });
+  };
+  process.stdin.resume().once('end', () => setTimeout(end, QUIET_MS, -1));
 }
 
 const [verb, address = '', count, bytes] = process.argv.slice(2);

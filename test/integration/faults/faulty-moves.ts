@@ -183,10 +183,10 @@ export class FaultyMoves {
       const [only] = seen;
       return seen.length === 1 && said.length === 1 && said[0] === `${only?.node} running`;
     };
-    await this.#until(
-      isSettled,
-      () => `one guest runs; seen ${JSON.stringify(seen)}, said ${said.join(', ')}`,
-    );
+    await this.#until(isSettled, async () => {
+      const moves = await this.#migrations();
+      return `one guest runs; seen ${JSON.stringify(seen)}, said ${said}, moves ${moves}`;
+    });
     const [only] = seen;
     assert.ok(only !== undefined);
     await this.#assertWorks(only);
@@ -232,6 +232,11 @@ export class FaultyMoves {
     return seen.find(({ pid }) => pid === guest.pid)?.state ?? 'gone';
   }
 
+  async #migrations(): Promise<string> {
+    const lists = await Promise.all(NODES.map((node) => this.#client(node).migrations()));
+    return NODES.map((node, index) => `${node}: ${JSON.stringify(lists[index])}`).join(' ');
+  }
+
   #migrate(from: string, to: string): Promise<Ending> {
     return this.#client(from)
       .migrate(GUEST, { to, maxBandwidth: PACE_BYTES_PER_SEC }, () => {})
@@ -256,13 +261,13 @@ export class FaultyMoves {
 
   async #until(
     holds: () => boolean | Promise<boolean>,
-    what: string | (() => string),
+    what: string | (() => string | Promise<string>),
   ): Promise<void> {
     const untilMs = performance.now() + SETTLED_WITHIN_MS;
     while (!(await holds())) {
       assert.equal(this.#splitBrain, null);
       if (performance.now() > untilMs) {
-        assert.fail(`not in time: ${typeof what === 'string' ? what : what()}`);
+        assert.fail(`not in time: ${typeof what === 'string' ? what : await what()}`);
       }
       await delay(POLL_MS);
     }
