@@ -41,6 +41,13 @@ const runs = [
     args: (time) => [`-max_total_time=${time}`, '-max_len=4096', `-artifact_prefix=${out}/`],
   },
   {
+    name: 'ring_window_fuzz',
+    sanitize: 'fuzzer,address,undefined',
+    files: ['native/fuzz/ring_window_fuzz.cc'],
+    seconds: 10,
+    args: (time) => [`-max_total_time=${time}`, '-max_len=4096', `-artifact_prefix=${out}/`],
+  },
+  {
     name: 'qemu_stream_fuzz',
     sanitize: 'fuzzer,address,undefined',
     files: ['native/fuzz/qemu_stream_fuzz.cc', ...qemu],

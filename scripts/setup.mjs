@@ -27,6 +27,11 @@ const BUILD_TOOLS = [
   { name: 'liblz4-dev', present: header('lz4.h') },
   { name: 'libzstd-dev', present: header('zdict.h') },
 ];
+/** Wanted, but without them the addon builds as well, and says that it has no RDMA. */
+const RDMA_HEADERS = [
+  { name: 'libibverbs-dev', present: header('infiniband/verbs.h') },
+  { name: 'librdmacm-dev', present: header('rdma/rdma_cma.h') },
+];
 /** `patch` plants faults, clang fuzzes, iperf3 is a peer of the transport bench, `ip` shapes a link, `ping` measures it. */
 const TEST_TOOLS = [
   { name: 'iperf3' },
@@ -57,6 +62,7 @@ const RDMA_TOOLS = [
 export function setUp({ tests = false, rdma = false, clean = false } = {}) {
   if (clean) rmSync(join(root, 'dist'), { recursive: true, force: true });
   ensureTools([...BUILD_TOOLS, ...(tests ? TEST_TOOLS : []), ...(rdma ? RDMA_TOOLS : [])]);
+  ensureTools(RDMA_HEADERS, { mayInstall: true, mayLack: true });
   step('npm packages', ['package-lock.json'], 'node_modules', () =>
     run('npm', [
       'ci',
@@ -72,6 +78,8 @@ export function setUp({ tests = false, rdma = false, clean = false } = {}) {
   setUpNative();
   step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
   step('lab link', ['bench/lab/link'], 'build/lab/wan-link', buildLab);
+  const verbs = ['test/rdma/verbs_check.cc', 'native/rdma'];
+  step('verbs check', verbs, 'build/rdma/verbs-check', buildVerbsCheck);
   const compiled = ['src', 'sim', 'bench', 'test', 'examples', 'tsconfig.json', 'proto'];
   if (rdma) fetchLabGuest();
   step('TypeScript', compiled, 'dist/src', () => run(packageBin('tsc'), ['-p', '.']));
@@ -85,12 +93,17 @@ function setUpInstalled() {
 }
 
 function setUpNative() {
-  step('native addon', ['native', 'package-lock.json'], 'native/build/Release/dwcp.node', () =>
-    run(packageBin('node-gyp'), ['-C', 'native', 'rebuild', '--loglevel=error', ...headers()], {
-      quiet: true,
-      env: { ...process.env, JOBS: 'max', MAKEFLAGS: `-j${availableParallelism()}` },
-    }),
-  );
+  // With the headers of rdma-core it becomes another one.
+  const rdma = RDMA_HEADERS.map(({ present }) => answers(present)).join();
+  const inputs = ['native', 'package-lock.json'];
+  step('native addon', inputs, 'native/build/Release/dwcp.node', () => buildAddon(), rdma);
+}
+
+function buildAddon() {
+  run(packageBin('node-gyp'), ['-C', 'native', 'rebuild', '--loglevel=error', ...headers()], {
+    quiet: true,
+    env: { ...process.env, JOBS: 'max', MAKEFLAGS: `-j${availableParallelism()}` },
+  });
 }
 
 /** The headers that came with this Node, if they did: node-gyp would fetch them from nodejs.org. */
@@ -139,6 +152,16 @@ function fetchLabGuest() {
   }
 }
 
+/** Real queue pairs between processes, without Node; run where there is an RDMA device. */
+function buildVerbsCheck() {
+  mkdirSync(join(root, 'build/rdma'), { recursive: true });
+  const sources = readdirSync(join(root, 'native/rdma'))
+    .filter((name) => name.endsWith('.cc'))
+    .map((name) => join('native/rdma', name));
+  const flags = ['-std=c++17', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread', '-Inative'];
+  run('g++', [...flags, 'test/rdma/verbs_check.cc', ...sources, '-o', 'build/rdma/verbs-check']);
+}
+
 function generateWire() {
   mkdirSync(join(root, 'build/wire'), { recursive: true });
   const protos = readdirSync(join(root, 'proto'))
@@ -165,7 +188,7 @@ function generateWire() {
  * Installed when we may; when not, the exact line to run is printed. What a tool needs beyond a command of
  * its name stands in `present`.
  */
-function ensureTools(tools, { mayInstall } = { mayInstall: true }) {
+function ensureTools(tools, { mayInstall, mayLack = false } = { mayInstall: true }) {
   const missing = tools.filter(({ name, present }) => !answers(present ?? `command -v ${name}`));
   if (missing.length === 0) return;
   const names = missing.map(({ name }) => name).join(', ');
@@ -175,20 +198,22 @@ function ensureTools(tools, { mayInstall } = { mayInstall: true }) {
   const isRoot = process.getuid?.() === 0;
   const can = answers('command -v apt-get') && (isRoot || answers('sudo -n true'));
   if (!(mayInstall && can)) {
+    if (mayLack) return;
     console.error(`dwcp needs ${names}. On Debian run: sudo sh -c '${line}'`);
     process.exit(1);
   }
   console.error(`dwcp setup: system packages ${packages}`);
   const [command, ...sudo] = isRoot ? ['/bin/sh'] : ['sudo', '-n', '/bin/sh'];
-  run(command, [...sudo, '-c', line], { quiet: true });
+  if (mayLack) spawnSync(command, [...sudo, '-c', line], { stdio: 'ignore' });
+  else run(command, [...sudo, '-c', line], { quiet: true });
 }
 
 function answers(line) {
   return spawnSync('/bin/sh', ['-c', line], { stdio: 'ignore' }).status === 0;
 }
 
-function step(name, inputs, output, build) {
-  const hash = hashInputs(inputs);
+function step(name, inputs, output, build, besides = '') {
+  const hash = hashInputs(inputs) + besides;
   const stamp = join(stamps, name.replaceAll(' ', '-'));
   const fresh =
     existsSync(join(root, output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash;

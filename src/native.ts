@@ -4,3 +4,4 @@ export * from './native/codec.ts';
 export * from './native/engine.ts';
 export * from './native/memory.ts';
 export * from './native/qemu.ts';
+export * from './native/rdma.ts';

@@ -6,6 +6,7 @@
 #include "binding/engine_binding.h"
 #include "binding/memory_binding.h"
 #include "binding/qemu_binding.h"
+#include "binding/rdma_binding.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   dwcp::RegisterMemory(env, exports);
@@ -13,6 +14,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   dwcp::RegisterQemu(env, exports);
   dwcp::RegisterCodec(env, exports);
   dwcp::RegisterCache(env, exports);
+  dwcp::RegisterRdma(env, exports);
   return exports;
 }
 

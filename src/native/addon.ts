@@ -6,8 +6,9 @@ import type { CodecAddon } from './codec.ts';
 import type { EngineAddon } from './engine.ts';
 import type { MemoryAddon } from './memory.ts';
 import type { QemuAddon } from './qemu.ts';
+import type { RdmaAddon } from './rdma.ts';
 
-type Addon = MemoryAddon & EngineAddon & CodecAddon & CacheAddon & QemuAddon;
+type Addon = MemoryAddon & EngineAddon & CodecAddon & CacheAddon & QemuAddon & RdmaAddon;
 
 // Seen from dist/src/native/addon.js.
 const ADDON_PATH = '../../../native/build/Release/dwcp.node';

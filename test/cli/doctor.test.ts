@@ -43,6 +43,15 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   '/sys/class/infiniband': ['mlx5_0'],
 };
 
+const RDMA_PORT = {
+  device: 'mlx5_0',
+  port: 1,
+  state: 'active',
+  mtuBytes: 4096,
+  queuePairsMax: 1024,
+  addresses: ['10.0.0.1'],
+};
+
 type Differences = Partial<Omit<DoctorHost, 'readText' | 'names'>> & {
   readonly files?: Readonly<Record<string, string>>;
   readonly folders?: Readonly<Record<string, readonly string[]>>;
@@ -70,6 +79,7 @@ function fakeHost(differences: Differences = {}): DoctorHost {
     fileSystem: () => ({ freeBytes: 2 ** 40, type: 0xef53 }),
     tryWriteTracking: () => {},
     tryFreezer: () => null,
+    rdmaPorts: () => ({ ports: [RDMA_PORT], why: '' }),
     ...rest,
   };
 }
@@ -80,7 +90,14 @@ function diagnose(differences: Differences): ReadonlyMap<string, Finding> {
 }
 
 const OFF = { succeeded: false, output: '', errors: '' };
-const WITHOUT_RDMA = { folders: { '/sys/class/infiniband': [] } };
+const WITHOUT_RDMA = {
+  folders: { '/sys/class/infiniband': [] },
+  rdmaPorts: () => ({ ports: [], why: 'this machine has no RDMA device' }),
+};
+
+function withoutLibrary(why: string): Differences {
+  return { rdmaPorts: () => ({ ports: [], why }) };
+}
 
 /** A machine, the finding that must tell, its status, and what its value and its fix must say. */
 const CASES: readonly [string, Differences, string, Finding['status'], RegExp, RegExp][] = [
@@ -220,6 +237,33 @@ const CASES: readonly [string, Differences, string, Finding['status'], RegExp, R
     'warn',
     /off/,
     /sysctl -w net\.mptcp/,
+  ],
+  [
+    'an RDMA device and no library',
+    withoutLibrary('libibverbs.so.1 is not installed: apt-get install libibverbs1'),
+    'RDMA devices',
+    'warn',
+    /mlx5_0.*ACTIVE.*not installed.*TCP/,
+    /^apt-get install libibverbs1$/,
+  ],
+  [
+    'a build without the headers',
+    {
+      ...WITHOUT_RDMA,
+      ...withoutLibrary('built without RDMA: apt-get install libibverbs-dev, and build it anew'),
+    },
+    'RDMA devices',
+    'missing',
+    /built without/,
+    /^apt-get install libibverbs-dev$/,
+  ],
+  [
+    'an RDMA device without an address',
+    { rdmaPorts: () => ({ ports: [{ ...RDMA_PORT, addresses: [] }], why: '' }) },
+    'RDMA devices',
+    'warn',
+    /without an address/,
+    /ip address add/,
   ],
   ['no RDMA and no modules', WITHOUT_RDMA, 'RDMA devices', 'missing', /TCP/, /CONFIG_INFINIBAND/],
   [

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
-import { probeWriteTracking } from '../../native.ts';
+import { probeWriteTracking, type RdmaPorts, rdmaPorts } from '../../native.ts';
 import type { KernelTracking } from '../../ports/memory.ts';
 
 const PATIENCE_MS = 5_000;
@@ -36,6 +36,8 @@ export interface DoctorHost {
   fileSystem(path: string): FileSystem | null;
   /** Throws what the kernel refused. */
   tryWriteTracking(backend: KernelTracking): void;
+  /** What the libraries see, which is not all that the kernel has. */
+  rdmaPorts(): RdmaPorts;
   /** Makes a group below `parent`, freezes it and removes it: null, or the code of what was refused. */
   tryFreezer(parent: string): string | null;
 }
@@ -75,6 +77,7 @@ export function thisHost(): DoctorHost {
         return { freeBytes: bavail * bsize, type };
       }),
     tryWriteTracking: probeWriteTracking,
+    rdmaPorts,
     tryFreezer: freezeGroup,
   };
 }

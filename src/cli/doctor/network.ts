@@ -71,20 +71,36 @@ function probeMptcp(host: DoctorHost): Finding {
 }
 
 function probeRdma(host: DoctorHost): Finding {
+  const name = 'RDMA devices';
   const devices = host.names(INFINIBAND);
+  const { ports, why } = host.rdmaPorts();
+  const library = installLine(why);
   if (devices.length > 0) {
     const state = (device: string) => host.readText(`${INFINIBAND}/${device}/ports/1/state`);
     const states = devices.map((device) => `${device} ${state(device) ?? 'port 1 unreadable'}`);
-    return fine('RDMA devices', states.join(', '));
+    if (ports.length === 0) {
+      const value = `${states.join(', ')}, but ${why}; TCP is used`;
+      return warning(name, value, library ?? 'apt-get install -y rdma-core ibverbs-providers');
+    }
+    const addresses = ports.flatMap((port) => port.addresses);
+    if (addresses.length > 0) return fine(name, `${states.join(', ')} at ${addresses.join(', ')}`);
+    const value = `${states.join(', ')}, without an address; TCP is used`;
+    return warning(name, value, 'ip address add ADDRESS/PREFIX dev INTERFACE');
   }
+  if (library !== null) return missing(name, `none; TCP is used. ${why}`, library);
   const hasModules = host.names(`/lib/modules/${host.kernelRelease}`).length > 0;
   return missing(
-    'RDMA devices',
+    name,
     'none; TCP is used',
     hasModules
       ? 'apt-get install rdma-core && modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0'
       : 'This kernel has no modules to load; boot one that has CONFIG_INFINIBAND.',
   );
+}
+
+/** What is missing of libraries or of our own build says itself what gets it. */
+function installLine(why: string): string | null {
+  return /apt-get install [^:,]*/.exec(why)?.[0] ?? null;
 }
 
 function probeIperf(host: DoctorHost): Finding {
