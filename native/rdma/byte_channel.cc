@@ -150,7 +150,8 @@ size_t ByteChannel::PostCopy(const uint8_t* bytes, size_t count) {
   const uint64_t offset = bounce_written_ % kBounceBytes;
   const size_t free =
       std::min<size_t>(kBounceBytes - (bounce_written_ - bounce_freed_), kBounceBytes - offset);
-  const size_t taken = RoomFor(std::min(count, free));
+  // So little at once that completions come before it is all taken.
+  const size_t taken = RoomFor(std::min({count, free, size_t{kBounceBytes / (2 * kBatch)}}));
   if (taken == 0) return 0;
   std::memcpy(bounce_.get() + offset, bytes, taken);
   bounce_written_ += taken;

@@ -15,7 +15,7 @@ namespace {
 // often, and the queue pair is in error: a host that is gone is known within some four seconds, and
 // not in half a minute, as rdma_cm would have it.
 constexpr uint8_t kAnswerTimeout = 17;
-constexpr uint8_t kRetries = 7;
+constexpr uint8_t kRetries = 6;  // soft-RoCE takes 7 for ever
 // Credits keep us from ever finding the peer without a receive; these are for one that is slow to
 // post the first ones.
 constexpr uint8_t kReceiverNotReadyRetries = 3;

@@ -320,11 +320,14 @@ void PeerKilled(Scene scene) {
   channel.PostCopy(bytes.data(), bytes.size());
   channel.Flush(true);
   const uint64_t start_ms = NowMs();
-  // The kernel of the dead process says so; a host that is gone altogether is for the retries of
-  // the card, and for whoever listens to the peer's heartbeat.
+  // The kernel of the dead process says so at once; the card, which would also find out of a host
+  // that is gone altogether, once its tries are spent.
   Await(*ends[0].events, RDMA_CM_EVENT_DISCONNECTED);
+  const uint64_t heard_ms = NowMs();
+  AwaitBroken(channel);
   Check(channel.Abort() == 0, "work requests did not come back");
-  Say("peer killed", "after " + std::to_string(NowMs() - start_ms) + " ms: " + channel.why());
+  Say("peer killed", "heard of after " + std::to_string(heard_ms - start_ms) + " ms, after " +
+                         std::to_string(NowMs() - start_ms) + " ms " + channel.why());
 }
 
 // The peer holds on to what it granted, and looks at it afterwards.
