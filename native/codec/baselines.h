@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -25,8 +26,12 @@ class Baselines {
   // its base and returns its length, or -1 when the page must go whole. Any thread.
   int Advance(uint64_t page, uint64_t seq, uint64_t acked_seq, const uint8_t* bytes,
               PageDigest digest, uint8_t* out, PageDigest* base);
+  // Another page that the peer has, and that is these bytes, compared to the last one; or the count
+  // of pages. After Advance. Any thread.
+  uint64_t Twin(uint64_t page, uint64_t acked_seq, const uint8_t* bytes, PageDigest digest);
   // The peer does not have what we think, or the page went as something else.
   void Forget(uint64_t page);
+  uint64_t page_count() const { return slot_of_.size(); }
   uint64_t bytes() const { return used_.load(std::memory_order_relaxed) * 4096; }
 
  private:
@@ -45,6 +50,7 @@ class Baselines {
   struct Stripe {
     std::mutex mutex;
     uint32_t first = 0, filled = 0, hand = 0;
+    std::vector<uint32_t> free;  // of pages that were forgotten
   };
 
   Stripe& StripeOf(uint64_t page) { return stripes_[page / 16 % kStripes]; }
@@ -56,6 +62,9 @@ class Baselines {
   std::array<Stripe, kStripes> stripes_;
   std::vector<uint32_t> slot_of_;  // by page: slot + 1
   std::vector<Slot> slots_;
+  // By digest: who had it first, as far as it is known.
+  std::unique_ptr<std::atomic<uint32_t>[]> twins_;
+  int twin_shift_ = 63;
   uint8_t* arena_ = nullptr;  // touched as it fills
   size_t arena_bytes_ = 0;
   std::atomic<uint64_t> used_{0};

@@ -60,6 +60,9 @@ void PageEncoder::Add(uint64_t page, const void* bytes) {
   if (AddDelta(page, digest)) {
     Name(page, EntryKind::kDelta);
     result_.delta++;
+  } else if (!context_.whole && AddCopy(page, digest)) {
+    Name(page, EntryKind::kCopy);
+    result_.copied++;
   } else if (!context_.whole && AddKnown(digest)) {
     Name(page, EntryKind::kKnown);
     result_.known++;
@@ -82,6 +85,16 @@ bool PageEncoder::AddDelta(uint64_t page, PageDigest digest) {
   WriteDeltaHeader(record, base, digest, static_cast<uint16_t>(bytes));
   std::memcpy(record + kDeltaHeaderBytes, runs, static_cast<size_t>(bytes));
   result_.raw_bytes += kDeltaHeaderBytes + static_cast<uint32_t>(bytes);
+  return true;
+}
+
+bool PageEncoder::AddCopy(uint64_t page, PageDigest digest) {
+  if (context_.baselines == nullptr) return false;
+  uint8_t* record = payload_.get() + result_.raw_bytes;
+  const uint64_t twin = context_.baselines->Twin(page, context_.acked_seq, record, digest);
+  if (twin == context_.baselines->page_count()) return false;
+  WriteCopy(record, {static_cast<uint32_t>(twin), digest});
+  result_.raw_bytes += kCopyBytes;
   return true;
 }
 

@@ -1,5 +1,5 @@
 // Makes the map and the payload of one chunk out of pages, each by the cheapest name it has: zero,
-// delta, known content, whole; then the codec over all of it. One per thread.
+// delta, copy, known content, whole; then the codec over all of it. One per thread.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -27,8 +27,10 @@ struct EncodedPages {
   uint32_t map_entries = 0;
   uint32_t raw_bytes = 0;
   uint32_t encoded_bytes = 0;
-  uint32_t zero = 0, known = 0, delta = 0, whole = 0;  // pages
-  uint32_t pages() const { return zero + known + delta + whole; }
+  uint32_t zero = 0, known = 0, delta = 0, copied = 0, whole = 0;  // pages
+  uint32_t pages() const { return zero + named() + whole; }
+  // What the peer has to have something for, and may refuse.
+  uint32_t named() const { return known + delta + copied; }
 };
 
 class PageEncoder {
@@ -45,6 +47,7 @@ class PageEncoder {
  private:
   void Name(uint64_t page, EntryKind kind);
   bool AddDelta(uint64_t page, PageDigest digest);
+  bool AddCopy(uint64_t page, PageDigest digest);
   bool AddKnown(PageDigest digest);
 
   struct Free {

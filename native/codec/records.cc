@@ -21,6 +21,18 @@ DeltaRecord ReadDelta(const uint8_t* record) {
   return delta;
 }
 
+void WriteCopy(uint8_t* out, const CopyRecord& copy) {
+  std::memcpy(out, &copy.page, sizeof copy.page);
+  std::memcpy(out + 4, &copy.digest, sizeof copy.digest);
+}
+
+CopyRecord ReadCopy(const uint8_t* record) {
+  CopyRecord copy;
+  std::memcpy(&copy.page, record, sizeof copy.page);
+  std::memcpy(&copy.digest, record + 4, sizeof copy.digest);
+  return copy;
+}
+
 bool CheckRecords(const MapEntry* map, uint32_t entries, const uint8_t* payload, size_t bytes) {
   size_t left = bytes;
   const auto skip = [&](uint64_t count) {
@@ -33,6 +45,7 @@ bool CheckRecords(const MapEntry* map, uint32_t entries, const uint8_t* payload,
     const uint64_t count = map[i].count();
     if (map[i].kind() == EntryKind::kWhole && !skip(count * kPageBytes)) return false;
     if (map[i].kind() == EntryKind::kKnown && !skip(count * kKnownBytes)) return false;
+    if (map[i].kind() == EntryKind::kCopy && !skip(count * kCopyBytes)) return false;
     if (map[i].kind() != EntryKind::kDelta) continue;
     for (uint64_t page = 0; page < count; page++) {
       if (left < kDeltaHeaderBytes) return false;

@@ -19,6 +19,13 @@ void WriteDeltaHeader(uint8_t* out, PageDigest base, PageDigest result, uint16_t
 // Of a payload that was checked.
 DeltaRecord ReadDelta(const uint8_t* record);
 
+struct CopyRecord {
+  uint32_t page;  // of a hostile peer: any
+  PageDigest digest;
+};
+void WriteCopy(uint8_t* out, const CopyRecord& copy);
+CopyRecord ReadCopy(const uint8_t* record);
+
 // Every record whole, every delta inside its page, nothing left over. The map was checked.
 bool CheckRecords(const MapEntry* map, uint32_t entries, const uint8_t* payload, size_t bytes);
 

@@ -100,6 +100,8 @@ RecordBytes BytesOf(EntryKind kind) {
       return {kKnownBytes, kKnownBytes};
     case EntryKind::kDelta:
       return {kDeltaHeaderBytes, kDeltaHeaderBytes + kDeltaBytesMax};
+    case EntryKind::kCopy:
+      return {kCopyBytes, kCopyBytes};
     case EntryKind::kZero:
       return {0, 0};
   }

@@ -53,16 +53,19 @@ constexpr uint32_t kSealed = 1u << 8;
 enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2, kZstdDictionary = 3 };
 
 // Records of a payload: a known page is its strong hash; a delta is the digests of base and result,
-// a length, and that many bytes, which are not worth a base when there are more of them.
+// a length, and that many bytes, which are not worth a base when there are more of them; a copy is
+// the number of a page that landed before, and the digest of both.
 constexpr uint32_t kKnownBytes = 32;
 constexpr uint32_t kDeltaHeaderBytes = 8 + 8 + 2;
 constexpr uint32_t kDeltaBytesMax = 2048;
+constexpr uint32_t kCopyBytes = 4 + 8;
 
 // What the payload holds of each page of a run, in map order, before the codec.
 enum class EntryKind : uint8_t {
   kWhole = 0,  // 4096 bytes
   kKnown = 1,  // 32 bytes: the strong hash of a content that the receiver has
   kDelta = 2,  // base digest, result digest, u16 length, that many bytes
+  kCopy = 3,   // u32 number of another page of the transfer, its digest
   kZero = 8,   // nothing
 };
 

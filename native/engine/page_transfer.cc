@@ -17,6 +17,11 @@ constexpr uint32_t kZeroPagesPerChunkMax = 8192;
 constexpr uint32_t kEncodedPagesPerChunkMax = 1024;
 constexpr uint32_t kZeroFlag = static_cast<uint32_t>(EntryKind::kZero) << 28;
 
+// Records that stand for a page by something that the receiver may lack.
+bool MayLack(EntryKind kind) {
+  return kind == EntryKind::kKnown || kind == EntryKind::kDelta || kind == EntryKind::kCopy;
+}
+
 class MapWriter {
  public:
   explicit MapWriter(MapEntry* map) : map_(map) {}
@@ -149,11 +154,11 @@ bool PageSender::Build(Buffer* buffer, Stream* stream) {
 void PageSender::Count(const EncodedPages& built) {
   all_zero_ = built.zero == built.pages();
   counters_.zero_pages += built.zero;
-  counters_.duplicate_pages += built.known;
+  counters_.duplicate_pages += built.known + built.copied;
   counters_.delta_pages += built.delta;
   (built.codec == Codec::kNone ? counters_.raw_pages : counters_.compressed_pages) += built.whole;
   counters_.raw_bytes += uint64_t{built.pages() - built.zero} * kPageBytes;
-  named_pages_ += built.known + built.delta;
+  named_pages_ += built.named();
 }
 
 void PageSender::Built(Batch* batch, const Share& share, uint64_t page) {
@@ -226,7 +231,7 @@ void PageSender::EncodeAhead(PageEncoder* encoder) {
     buffer->payload_bytes = built.encoded_bytes;
     buffer->raw_bytes = built.raw_bytes;
     buffer->page_count = built.pages();
-    buffer->named_pages = built.known + built.delta;
+    buffer->named_pages = built.named();
     Seal(buffer, seq, FrameType::kChunkPages, built.map_entries,
          static_cast<uint32_t>(built.codec) << kCodecShift, nullptr, keys);
     took_us = Engine::NowUs() - start_us;
@@ -315,9 +320,7 @@ const char* PageReceiver::Check(const FrameHeader& header, Buffer* buffer) {
   size_t named = 0;
   for (uint32_t i = 0; i < header.map_entries; i++) {
     const MapEntry entry = buffer->map()[i];
-    if (entry.kind() == EntryKind::kKnown || entry.kind() == EntryKind::kDelta) {
-      named += entry.count();
-    }
+    if (MayLack(entry.kind())) named += entry.count();
   }
   return refusals_.HasRoom(named) ? nullptr : "names more pages than it hears refusals of";
 }
@@ -378,6 +381,26 @@ PageReceiver::Landed PageReceiver::LandKnown(uint64_t seq, uint64_t page, const 
   return Landed::kHere;
 }
 
+// The other page is read as it stands, whatever is on its way to it, and checked to be the one
+// that was meant.
+PageReceiver::Landed PageReceiver::LandCopy(uint64_t seq, uint64_t page, const CopyRecord& copy,
+                                            uint8_t* built) {
+  bool has = copy.page < region_->page_count();
+  if (has) {
+    std::lock_guard<std::mutex> lock(StripeOf(copy.page));
+    has = digests_[copy.page] == copy.digest;
+    if (has) std::memcpy(built, region_->page(copy.page), kPageBytes);
+  }
+  has = has && DigestPage(built) == copy.digest;
+  std::lock_guard<std::mutex> lock(StripeOf(page));
+  if (!core_.MayAdmit(page, seq)) return Landed::kStale;
+  if (!has) return Landed::kMissing;
+  core_.AdmitPage(page, seq);
+  CopyPage(region_->page(page), built);
+  digests_[page] = copy.digest;
+  return Landed::kHere;
+}
+
 bool PageReceiver::Take(const FrameHeader& header, Buffer* buffer, const Landing& landing) {
   uint64_t named = 0;
   uint64_t admitted = 0;
@@ -392,13 +415,16 @@ bool PageReceiver::Take(const FrameHeader& header, Buffer* buffer, const Landing
       const MapEntry entry = buffer->map()[i];
       const uint64_t end = entry.first_page + uint64_t{entry.count()};
       named += entry.count();
-      if (entry.kind() == EntryKind::kKnown || entry.kind() == EntryKind::kDelta) {
+      if (MayLack(entry.kind())) {
         for (uint64_t page = entry.first_page; page < end; page++) {
           uint8_t* built = landing.decoder->page();
           Landed landed;
           if (entry.kind() == EntryKind::kKnown) {
             landed = LandKnown(header.seq, page, source, built);
             source += kKnownBytes;
+          } else if (entry.kind() == EntryKind::kCopy) {
+            landed = LandCopy(header.seq, page, ReadCopy(source), built);
+            source += kCopyBytes;
           } else {
             const DeltaRecord delta = ReadDelta(source);
             landed = LandDelta(header.seq, page, delta, built);

@@ -235,6 +235,7 @@ class PageReceiver final : public Receiver {
 
   enum class Landed { kHere, kStale, kMissing };
   Landed LandDelta(uint64_t seq, uint64_t page, const DeltaRecord& delta, uint8_t* built);
+  Landed LandCopy(uint64_t seq, uint64_t page, const CopyRecord& copy, uint8_t* built);
   Landed LandKnown(uint64_t seq, uint64_t page, const uint8_t* record, uint8_t* built);
 
   std::shared_ptr<Region> region_;

@@ -37,6 +37,10 @@ void Walk(const std::vector<dwcp::MapEntry>& map, const uint8_t* records, uint32
           at += dwcp::kDeltaHeaderBytes + delta.bytes;
           break;
         }
+        case dwcp::EntryKind::kCopy:
+          page[dwcp::ReadCopy(at).page % sizeof page] ^= 1;
+          at += dwcp::kCopyBytes;
+          break;
         case dwcp::EntryKind::kZero:
           break;
       }

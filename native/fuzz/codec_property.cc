@@ -25,7 +25,7 @@ constexpr uint64_t kPages = 300;
 }
 
 struct Tally {
-  uint64_t rounds = 0, chunks = 0, deltas = 0, known = 0, compressed = 0, missing = 0;
+  uint64_t rounds = 0, chunks = 0, deltas = 0, known = 0, compressed = 0, missing = 0, copied = 0;
 };
 
 class Round {
@@ -61,6 +61,10 @@ class Round {
   uint8_t* To(uint64_t page) { return to_.data() + page * kPageBytes; }
 
   void Rewrite(uint64_t page) {
+    if (random_() % 4 == 0) {
+      std::memmove(From(page), From(random_() % kPages), kPageBytes);
+      return;
+    }
     auto* words = reinterpret_cast<uint64_t*>(From(page));
     const uint64_t kind = random_() % 4;
     for (size_t i = 0; i < 512; i++) {
@@ -109,6 +113,7 @@ class Round {
       tally_.chunks++;
       tally_.deltas += built.delta;
       tally_.known += built.known;
+      tally_.copied += built.copied;
       if (built.codec != dwcp::Codec::kNone) tally_.compressed += built.whole;
     }
     for (const uint32_t page : missing) baselines_.Forget(page);
@@ -135,6 +140,14 @@ class Round {
           std::memcpy(hash.data(), at, hash.size());
           at += hash.size();
           if (!content_.Read(hash, To(page))) missing->push_back(page);
+        } else if (entry.kind() == dwcp::EntryKind::kCopy) {
+          const dwcp::CopyRecord copy = dwcp::ReadCopy(at);
+          at += dwcp::kCopyBytes;
+          if (dwcp::DigestPage(To(copy.page)) == copy.digest) {
+            std::memcpy(To(page), To(copy.page), kPageBytes);
+          } else {
+            missing->push_back(page);
+          }
         } else {
           const dwcp::DeltaRecord delta = dwcp::ReadDelta(at);
           at += dwcp::kDeltaHeaderBytes + delta.bytes;
@@ -186,10 +199,12 @@ int main(int count, char** arguments) {
   }
   printf(
       "codec_property: rounds=%llu chunks=%llu deltas=%llu known=%llu compressed=%llu "
-      "missing=%llu\n",
+      "missing=%llu copied=%llu\n",
       static_cast<unsigned long long>(tally.rounds), static_cast<unsigned long long>(tally.chunks),
       static_cast<unsigned long long>(tally.deltas), static_cast<unsigned long long>(tally.known),
       static_cast<unsigned long long>(tally.compressed),
-      static_cast<unsigned long long>(tally.missing));
-  return tally.deltas > 0 && tally.known > 0 && tally.compressed > 0 && tally.missing > 0 ? 0 : 1;
+      static_cast<unsigned long long>(tally.missing),
+      static_cast<unsigned long long>(tally.copied));
+  const bool named = tally.deltas > 0 && tally.known > 0 && tally.copied > 0;
+  return named && tally.compressed > 0 && tally.missing > 0 ? 0 : 1;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -48,7 +49,7 @@ struct Tally {
   uint64_t rounds = 0, kills = 0, hostile = 0, reinjected = 0, refused = 0, corrupt = 0;
   uint64_t sealed = 0, resealed = 0, forged = 0, replayed = 0;
   uint64_t deltas = 0, compressed = 0, damaged = 0, known = 0, unknown = 0;
-  uint64_t cached = 0;
+  uint64_t cached = 0, duplicates = 0;
 };
 
 // A hostile connection: blocking, with a time-out so that the engine can never hold us.
@@ -320,6 +321,7 @@ class Round {
       const dwcp::SendCounters counters = sender_end->counters();
       tally_.deltas += counters.delta_pages;
       tally_.compressed += counters.compressed_pages;
+      tally_.duplicates += counters.duplicate_pages;
       tally_.known += content->served;
       tally_.unknown += content->refused;
       if (counters.pending_pages != 0) Die("pages are pending at the end", seed_);
@@ -353,6 +355,7 @@ class Round {
       auto* words = reinterpret_cast<uint64_t*>(from->page(page));
       const uint64_t kind = random_() % 16;
       if (kind == 0) std::memset(words, 0, kPageBytes);
+      if (kind == 15) std::memmove(words, from->page(random_() % from->page_count()), kPageBytes);
       const size_t edits = kind == 1 ? 512 : kind < 12 ? random_() % 40 : 0;
       for (size_t i = 0; i < edits; i++) words[random_() % 512] ^= random_();
     }
@@ -574,23 +577,14 @@ int main(int count, char** arguments) {
   caches.reset();
   unlink((std::string(folder) + "/out").c_str());
   rmdir(folder);
-  printf(
-      "engine_faults: rounds=%llu kills=%llu hostile=%llu reinjected=%llu corrupt=%llu "
-      "refused=%llu sealed=%llu resealed=%llu forged=%llu replayed=%llu deltas=%llu "
-      "compressed=%llu damaged=%llu known=%llu unknown=%llu cached=%llu\n",
-      static_cast<unsigned long long>(tally.rounds), static_cast<unsigned long long>(tally.kills),
-      static_cast<unsigned long long>(tally.hostile),
-      static_cast<unsigned long long>(tally.reinjected),
-      static_cast<unsigned long long>(tally.corrupt),
-      static_cast<unsigned long long>(tally.refused), static_cast<unsigned long long>(tally.sealed),
-      static_cast<unsigned long long>(tally.resealed),
-      static_cast<unsigned long long>(tally.forged),
-      static_cast<unsigned long long>(tally.replayed),
-      static_cast<unsigned long long>(tally.deltas),
-      static_cast<unsigned long long>(tally.compressed),
-      static_cast<unsigned long long>(tally.damaged), static_cast<unsigned long long>(tally.known),
-      static_cast<unsigned long long>(tally.unknown),
-      static_cast<unsigned long long>(tally.cached));
+  printf("engine_faults: rounds=%" PRIu64 " kills=%" PRIu64 " hostile=%" PRIu64
+         " reinjected=%" PRIu64 " corrupt=%" PRIu64 " refused=%" PRIu64 " sealed=%" PRIu64
+         " resealed=%" PRIu64 " forged=%" PRIu64 " replayed=%" PRIu64 " deltas=%" PRIu64
+         " compressed=%" PRIu64 " damaged=%" PRIu64 " known=%" PRIu64 " unknown=%" PRIu64
+         " cached=%" PRIu64 " duplicates=%" PRIu64 "\n",
+         tally.rounds, tally.kills, tally.hostile, tally.reinjected, tally.corrupt, tally.refused,
+         tally.sealed, tally.resealed, tally.forged, tally.replayed, tally.deltas, tally.compressed,
+         tally.damaged, tally.known, tally.unknown, tally.cached, tally.duplicates);
   const bool met = tally.kills > 0 && tally.reinjected > 0 && tally.deltas > 0;
   return tally.rounds > 0 && met ? 0 : 1;
 }

@@ -233,3 +233,21 @@ class World {
     this.pair.close();
   }
 }
+
+test('a content that a guest has many times is sent once, as long as it lies where it was', async () => {
+  const world = await World.start({ kind: 'adaptive' });
+  try {
+    const page = randomBytes(PAGE_BYTES);
+    world.write(0, page);
+    const first = await world.send();
+    assert.equal(first.duplicatePages, 0);
+    world.write(PAGE_BYTES, Buffer.alloc(1024 * PAGE_BYTES, page));
+    const second = await world.send(1, 1024);
+    assert.equal(second.duplicatePages, 1024);
+    assert.equal(second.rawPages - first.rawPages, 0);
+    const spent = second.wireBytes - first.wireBytes;
+    assert.ok(spent < 32 * 1024, `${spent} bytes for 4 MiB`);
+  } finally {
+    world.close();
+  }
+});

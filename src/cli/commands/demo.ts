@@ -180,7 +180,7 @@ function describeDemo(document: DemoDocument & { readonly path: string }): strin
     `over       ${document.path}; the link is in mode ${document.mode}`,
     `total      ${(document.totalMs / 1000).toFixed(2)} s, ${document.rounds} rounds, ${formatRate(document.goodputBytesPerSec)}`,
     `downtime   ${document.downtimeMs.toFixed(1)} ms, ${document.guest === 'qemu' ? 'seen at its serial port' : 'seen by the guest'}`,
-    `sent       ${formatBytes(document.wireBytes)} (${pages.raw} raw pages, ${pages.zero} zero pages)`,
+    `sent       ${formatBytes(document.wireBytes)} (pages: ${pages.raw} raw, ${pages.compressed} compressed, ${pages.delta} delta, ${pages.duplicate} duplicate, ${pages.zero} zero)`,
     `workload   ${workload.operationsBefore} -> ${workload.operationsAfter} operations, invariant ${invariant}`,
     `verified   ${document.verified ? 'yes, page by page' : 'NO'}`,
   ].join('\n');
