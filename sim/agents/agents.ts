@@ -12,14 +12,17 @@ import { MODE_LIMITS } from '../../src/protocols/link/mode-governor.ts';
 import { openRaftLog } from '../../src/storage/raft-log/open.ts';
 import { DiskStorage } from '../../src/storage/records.ts';
 import { type Completion, succeeded } from '../../src/util/errors.ts';
+import { Landings } from '../checkers/landings.ts';
 import { Ledger } from '../checkers/ledger.ts';
 import { ModeChanges } from '../checkers/mode-changes.ts';
+import { Nonces } from '../checkers/nonces.ts';
 import { GuestLog } from '../hypervisor/guest-log.ts';
 import type { GuestProcess } from '../hypervisor/guest-process.ts';
 import { type GuestWorld, HostGuests } from '../hypervisor/host-guests.ts';
 import { MemoryGuestModel, MemoryHypervisorModel } from '../hypervisor/memory-hypervisor.ts';
 import { QemuGuestModel, QemuHypervisorModel } from '../hypervisor/qemu-hypervisor.ts';
 import { QemuProcess } from '../hypervisor/qemu-process.ts';
+import { SimContentCache } from '../transport/bulk/content-cache.ts';
 import { LocalSockets } from '../transport/bulk/local-socket.ts';
 import { simBulk } from '../transport/bulk.ts';
 import { simControl } from '../transport/control.ts';
@@ -77,11 +80,15 @@ export class SimAgents {
   readonly tcp: SimTcp;
   readonly log: GuestLog = new GuestLog();
   readonly ledger: Ledger = new Ledger();
+  readonly landings: Landings = new Landings();
+  readonly nonces: Nonces = new Nonces();
   readonly modeChanges: ModeChanges = new ModeChanges({ ...MODE_LIMITS, ...MODE_RULES });
   /** Hosts whose agent was refused by its disk since it started. */
   readonly hurt: Set<SimHost> = new Set();
   readonly #options: AgentOptions;
   readonly #guests = new Map<string, HostGuests>();
+  /** On the disks of hosts. */
+  readonly #caches = new Map<string, SimContentCache>();
   readonly #nodes = new Map<string, SpawnedNode>();
   readonly #guestWorld: GuestWorld;
   readonly #resumeGraceMs: number;
@@ -100,6 +107,7 @@ export class SimAgents {
       nextInstance: 1,
       hashes,
       held: (process, page) => this.#held(process, page),
+      missing: (process, page) => this.#missing(process, page),
       operationUs: (vm) => {
         const known = operationUs.get(vm);
         const drawn = known ?? world.random(`guest/${vm}`).between(...OPERATION_US);
@@ -110,6 +118,7 @@ export class SimAgents {
     for (const host of world.hosts) {
       const guests = new HostGuests(host, this.#guestWorld, new LocalSockets(host));
       this.#guests.set(host.name, guests);
+      this.#caches.set(host.name, new SimContentCache(host));
       host.whenCrashed(() => {
         this.#nodes.delete(host.name);
         this.modeChanges.restarted(host.name);
@@ -143,7 +152,7 @@ export class SimAgents {
       world.sometimes('an agent restarted with a fence', name.startsWith('fence/'));
       world.sometimes('an agent restarted with an arrival', name.startsWith('arrival/'));
     }
-    const { tcp, ledger: observer } = this;
+    const { tcp, ledger, landings, nonces: seals } = this;
     const { sockets } = guests;
     spawnNode(
       host.actorHost(),
@@ -175,7 +184,9 @@ export class SimAgents {
           tcp,
           host,
           sockets,
-          observer,
+          observers: [ledger, landings],
+          seals,
+          caches: (name) => this.#caches.get(name) ?? null,
           rttUs: (peer) => this.#roundTrip(host.name, peer),
         }),
         hypervisors,
@@ -279,10 +290,20 @@ export class SimAgents {
   }
 
   #held(process: GuestProcess, page: number): void {
-    const copies = this.processesOf(process.vm).filter((other) => other !== process);
-    const bytes = copies.map(({ memory }) => memory.page(page));
     this.world.sometimes('a page was held after a crash');
-    this.ledger.held(process.vm, page, process.memory.page(page), bytes);
+    const { vm, memory } = process;
+    this.ledger.held(vm, page, memory.page(page), this.#copies(process, page));
+  }
+
+  #missing(process: GuestProcess, page: number): void {
+    this.world.sometimes('a page was missing after a crash');
+    const { vm, memory } = process;
+    this.ledger.missing(vm, page, memory.page(page), this.#copies(process, page));
+  }
+
+  #copies(process: GuestProcess, page: number): Uint8Array[] {
+    const others = this.processesOf(process.vm).filter((other) => other !== process);
+    return others.map(({ memory }) => memory.page(page));
   }
 
   /** Every process of a VM that lives, wherever. */

@@ -4,9 +4,11 @@
  * held after a crash is there.
  */
 import type { ChunkName } from '../transport/bulk/frame.ts';
-import type { TransferObserver } from '../transport/bulk/transfers.ts';
+import type { TransferObserver } from '../transport/bulk/sending.ts';
 
 interface Transfer {
+  /** The chunk in which each page was refused last. */
+  readonly refused: Map<number, number>;
   /** The newest sequence in which each page was read. */
   readonly built: Map<number, number>;
   readonly pagesOf: Map<number, readonly number[]>;
@@ -41,6 +43,20 @@ export class Ledger implements TransferObserver {
     for (const page of pages) transfer.built.set(page, seq);
   }
 
+  /**
+   * After an agent died: a page that its source sends again has to differ from what its destination holds.
+   */
+  missing(vm: string, page: number, bytes: Uint8Array, copies: readonly Uint8Array[]): void {
+    const [copy, ...others] = copies;
+    if (copy === undefined || others.length > 0) return;
+    if (!copy.every((byte, index) => byte === bytes[index])) return;
+    this.finding ??= `page ${page} of ${vm} counts as missing, and is there as it is at the source`;
+  }
+
+  refused(name: ChunkName, seq: number, page: number): void {
+    this.#of(name).refused.set(page, seq);
+  }
+
   landed(name: ChunkName, seq: number, page: number): void {
     const { landed } = this.#of(name);
     const before = landed.get(page) ?? 0;
@@ -50,8 +66,10 @@ export class Ledger implements TransferObserver {
   }
 
   released(name: ChunkName, seq: number): void {
-    const { pagesOf, landed } = this.#of(name);
-    const missing = (pagesOf.get(seq) ?? []).find((page) => (landed.get(page) ?? 0) < seq);
+    const { pagesOf, landed, refused } = this.#of(name);
+    const missing = (pagesOf.get(seq) ?? []).find(
+      (page) => (landed.get(page) ?? 0) < seq && (refused.get(page) ?? 0) < seq,
+    );
     pagesOf.delete(seq);
     if (missing === undefined) return;
     this.#found(name, `chunk ${seq} was acknowledged and its page ${missing} did not land`);
@@ -70,7 +88,8 @@ export class Ledger implements TransferObserver {
     const key = keyOf(name);
     let transfer = this.#transfers.get(key);
     if (transfer === undefined) {
-      transfer = { built: new Map(), pagesOf: new Map(), landed: new Map() };
+      const maps = { built: new Map(), landed: new Map(), refused: new Map() };
+      transfer = { ...maps, pagesOf: new Map() };
       this.#transfers.set(key, transfer);
       const [oldest] = this.#transfers.keys();
       if (this.#transfers.size > TRANSFERS_MAX && oldest !== undefined) {

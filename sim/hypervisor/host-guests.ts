@@ -27,6 +27,8 @@ export interface GuestWorld {
   readonly hashes: (process: GuestProcess, firstPage: number, pageCount: number) => Uint8Array;
   /** The agent of a guest that moves takes this page for held at its destination, as it is now. */
   readonly held: (process: GuestProcess, page: number) => void;
+  /** It takes this one for missing there. */
+  readonly missing: (process: GuestProcess, page: number) => void;
 }
 
 export class HostGuests {

@@ -239,8 +239,10 @@ class Outgoing implements OutgoingMigration {
       const isEqual = own
         .subarray(at, at + PAGE_HASH_BYTES)
         .every((byte, offset) => byte === hashes[at + offset]);
+      const { guests, process } = this.#guest;
+      if (!isEqual) guests.world.missing(process, page);
       if (!isEqual || !this.#dirty.pages.delete(page)) continue;
-      this.#guest.guests.world.held(this.#guest.process, page);
+      guests.world.held(process, page);
       equal += 1;
     }
     return equal;

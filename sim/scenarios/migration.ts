@@ -396,6 +396,8 @@ export function migrationScenario(
       rule('one-runner', (run) => run.oneRunner.look()?.message ?? null),
       rule('guest-writes', (run) => run.guestWrites.look()?.message ?? null),
       rule('ledger', (run) => run.agents.ledger.finding),
+      rule('landings', (run) => run.agents.landings.look()?.message ?? null),
+      rule('nonces', (run) => run.agents.nonces.look()?.message ?? null),
       rule('mode-changes', (run) => run.agents.modeChanges.look()?.message ?? null),
       checkers.ownership(({ world }) => runOf(world).agents.log.intervals),
     ],
@@ -413,7 +415,12 @@ export function migrationScenario(
       ...['an agent restarted with an arrival', 'a QEMU resumed its guest by itself'],
       ...['a VM was started again by another owner', 'a page was held after a crash'],
       ...['a move went on after a cut', 'a move went on after an agent died'],
-      'a link switched its mode while pages moved',
+      ...['a link switched its mode while pages moved', 'a page was missing after a crash'],
+      ...['a page went as a delta', 'a delta lacked its base', 'a page went by its content'],
+      ...['the cache had lost a content', 'the cache found a content rotten'],
+      ...['a refused page was sent whole', 'a link got the keys of a later session'],
+      ...['a chunk went out again as it was', 'a chunk was sealed anew', 'a key followed another'],
+      'a replayed frame ended its stream',
     ],
   };
 }

@@ -11,10 +11,10 @@ import type {
 import { assert } from '../../src/util/assert.ts';
 import { DwcpError, failed, succeeded } from '../../src/util/errors.ts';
 import type { SimHost } from '../world/host.ts';
-import { type Carrier, SimBulkLink } from './bulk/bulk-link.ts';
+import { type Carrier, type LinkSurroundings, SimBulkLink } from './bulk/bulk-link.ts';
 import { type ChunkName, damaged, tagOfFrame } from './bulk/frame.ts';
-import type { LocalSockets } from './bulk/local-socket.ts';
-import type { Ack, TransferObserver } from './bulk/transfers.ts';
+import { SEAL_BYTES, type Seal, type SimLinkKeys } from './bulk/seal.ts';
+import type { Ack } from './bulk/sending.ts';
 import type { SimTcp, TcpEnd, TcpEvent } from './tcp.ts';
 
 const CHALLENGE_BYTES = 16;
@@ -26,23 +26,38 @@ const SOCKET_BUFFER_BYTES = 256 * 1024;
 type Frame =
   | { readonly type: 'challenge'; readonly challenge: Uint8Array }
   | { readonly type: 'join'; readonly message: Uint8Array }
-  | { readonly type: 'chunk'; readonly bytes: Uint8Array }
-  | { readonly type: 'ack'; readonly name: ChunkName; readonly ack: Ack }
-  | { readonly type: 'reset'; readonly name: ChunkName };
+  | LinkFrame;
 
-export interface SimBulkOptions {
+/** Null: the link has no keys. */
+type LinkFrame = { readonly seal: Seal | null } & (
+  | { readonly type: 'chunk'; readonly bytes: Uint8Array }
+  | SmallFrame
+);
+
+type SmallFrame =
+  | { readonly type: 'ack'; readonly name: ChunkName; readonly ack: Ack }
+  | { readonly type: 'reset'; readonly name: ChunkName }
+  | {
+      readonly type: 'refused';
+      readonly name: ChunkName;
+      readonly first: number;
+      readonly pages: readonly number[];
+    }
+  | { readonly type: 'heard'; readonly name: ChunkName; readonly refusals: number };
+
+export interface SimBulkOptions
+  extends Pick<LinkSurroundings, 'sockets'>,
+    Partial<Omit<LinkSurroundings, 'sockets'>> {
   readonly tcp: SimTcp;
   readonly host: SimHost;
-  readonly sockets: LocalSockets;
-  readonly observer: TransferObserver | null;
-  /** What a host measures of the way to a peer. */
-  readonly rttUs?: (peer: string) => number;
 }
 
 const RTT_US = 1_000;
 
 export function simBulk(given: SimBulkOptions): BulkTransport {
-  const { tcp, host, sockets, observer, rttUs = () => RTT_US } = given;
+  const { tcp, host, sockets, observers = [], seals = null, caches = null } = given;
+  const { rttUs = () => RTT_US } = given;
+  const around: LinkSurroundings = { sockets, observers, seals, caches, rttUs };
   const streams = new Set<SimBulkStream>();
   const bound: number[] = [];
   let count = 0;
@@ -74,9 +89,8 @@ export function simBulk(given: SimBulkOptions): BulkTransport {
       stream.dial(tcp, options);
       return stream;
     },
-    openLink: (options) =>
-      new SimBulkLink(host, sockets, options, observer, () => rttUs(options.peer)),
-    contentCache: () => null,
+    openLink: (options) => new SimBulkLink(host, options, around),
+    contentCache: () => caches?.(host.name)?.counters() ?? null,
     close: () => {
       for (const port of bound) tcp.unlisten(host, port);
       for (const stream of streams) stream.close();
@@ -98,6 +112,8 @@ class SimBulkStream implements BulkStream, Carrier {
   #listener: ((event: BulkStreamEvent) => void) | null = null;
   readonly #early: BulkStreamEvent[] = [];
   #link: SimBulkLink | null = null;
+  /** Of the session that it joined. */
+  #keys: SimLinkKeys | null = null;
   /** What came between the join and the attachment waits in the kernel. */
   readonly #unread: TcpEvent[] = [];
   #isClosed = false;
@@ -158,6 +174,7 @@ class SimBulkStream implements BulkStream, Carrier {
     assert(link instanceof SimBulkLink, 'a link of this simulation');
     if (this.#isClosed) return;
     this.#link = link;
+    this.#keys = link.keys;
     link.attach(this);
     this.#later(() => {
       for (const event of this.#unread.splice(0)) this.#on(event);
@@ -186,17 +203,30 @@ class SimBulkStream implements BulkStream, Carrier {
     return !this.#isClosed && (this.#end?.unackedBytes ?? 0) < SOCKET_BUFFER_BYTES;
   }
 
-  sendChunk(bytes: Uint8Array): void {
-    this.#send({ type: 'chunk', bytes }, bytes.length, tagOfFrame(bytes));
+  sendChunk(bytes: Uint8Array, seal: Seal | null): void {
+    const length = bytes.length + (seal === null ? 0 : SEAL_BYTES);
+    this.#send({ type: 'chunk', bytes, seal }, length, tagOfFrame(bytes));
     this.ackedBytes += bytes.length;
   }
 
   sendAck(name: ChunkName, ack: Ack): void {
-    this.#send({ type: 'ack', name, ack }, SMALL_FRAME_BYTES, ack.cumulative);
+    this.#sendSmall({ type: 'ack', name, ack }, ack.cumulative);
   }
 
   sendReset(name: ChunkName): void {
-    this.#send({ type: 'reset', name }, SMALL_FRAME_BYTES, 'reset');
+    this.#sendSmall({ type: 'reset', name }, 'reset');
+  }
+
+  sendRefused(name: ChunkName, first: number, pages: readonly number[]): void {
+    this.#sendSmall({ type: 'refused', name, first, pages }, first);
+  }
+
+  sendHeard(name: ChunkName, refusals: number): void {
+    this.#sendSmall({ type: 'heard', name, refusals }, refusals);
+  }
+
+  inject(bytes: Uint8Array, seal: Seal): void {
+    if (!this.#isClosed) this.#onLinkFrame({ type: 'chunk', bytes, seal }, false);
   }
 
   fail(code: 'ERR_DWCP_PROTOCOL' | 'ERR_DWCP_CORRUPT', message: string): void {
@@ -211,6 +241,14 @@ class SimBulkStream implements BulkStream, Carrier {
     if (this.#isClosed || this.#end === null) return;
     this.#bytesSent += bytes;
     this.#end.send(frame, bytes, trace);
+  }
+
+  /** Sealed for one sending. */
+  #sendSmall(frame: SmallFrame, trace: string | number): void {
+    if (this.#isClosed || this.#end === null) return;
+    const seal = this.#keys?.sealer.sealSmall(SMALL_FRAME_BYTES) ?? null;
+    const bytes = SMALL_FRAME_BYTES + (seal === null ? 0 : SEAL_BYTES);
+    this.#send({ ...frame, seal }, bytes, trace);
   }
 
   #on(event: TcpEvent): void {
@@ -231,32 +269,58 @@ class SimBulkStream implements BulkStream, Carrier {
   }
 
   #isAhead(frame: Frame): boolean {
-    const isOfLink = frame.type === 'chunk' || frame.type === 'ack' || frame.type === 'reset';
-    return isOfLink && this.#link === null;
+    return frame.type !== 'challenge' && frame.type !== 'join' && this.#link === null;
   }
 
   #onFrame(frame: Frame, isDamaged: boolean): void {
-    if (isDamaged && frame.type === 'chunk') {
-      const bit = this.#host.random('damage').below(frame.bytes.length * 8);
-      return this.#link?.onChunk(this, damaged(frame.bytes, bit));
+    if (frame.type !== 'challenge' && frame.type !== 'join') {
+      return this.#onLinkFrame(frame, isDamaged);
     }
     if (isDamaged) return this.fail('ERR_DWCP_CORRUPT', 'a frame failed its checksum');
     this.#bytesReceived += SMALL_FRAME_BYTES;
+    if (frame.type === 'join') {
+      return this.#emit({ type: 'join', message: frame.message, challenge: this.#challenge });
+    }
+    this.#challenge = frame.challenge;
+    this.#emit({
+      ...{ type: 'challenge', challenge: frame.challenge },
+      congestionControl: this.congestionControl,
+    });
+  }
+
+  #onLinkFrame(frame: LinkFrame, isDamaged: boolean): void {
+    const link = this.#link;
+    if (link === null) return;
+    this.#bytesReceived += SMALL_FRAME_BYTES;
+    const { seal } = frame;
+    const keys = this.#keys;
+    if ((seal === null) !== (keys === null)) {
+      return this.fail('ERR_DWCP_PROTOCOL', 'a frame is sealed where none is, or the other way');
+    }
+    if (seal !== null && (isDamaged || keys?.opener.opens(seal) !== true)) {
+      return link.forged(this);
+    }
+    if (frame.type === 'chunk') {
+      const { bytes } = frame;
+      if (!isDamaged) return link.onChunk(this, bytes, seal);
+      const bit = this.#host.random('damage').below(bytes.length * 8);
+      return link.onChunk(this, damaged(bytes, bit), seal);
+    }
+    if (isDamaged) return this.fail('ERR_DWCP_CORRUPT', 'a frame failed its checksum');
+    if (seal !== null && keys?.opener.mark(seal) !== true) return link.replayed(this);
+    this.#onSmall(link, frame);
+  }
+
+  #onSmall(link: SimBulkLink, frame: SmallFrame): void {
     switch (frame.type) {
-      case 'challenge':
-        this.#challenge = frame.challenge;
-        return this.#emit({
-          ...{ type: 'challenge', challenge: frame.challenge },
-          congestionControl: this.congestionControl,
-        });
-      case 'join':
-        return this.#emit({ type: 'join', message: frame.message, challenge: this.#challenge });
-      case 'chunk':
-        return this.#link?.onChunk(this, frame.bytes);
       case 'ack':
-        return this.#link?.onAck(this, frame.name, frame.ack);
+        return link.onAck(this, frame.name, frame.ack);
       case 'reset':
-        return this.#link?.onReset(frame.name);
+        return link.onReset(frame.name);
+      case 'refused':
+        return link.onRefused(this, frame.name, frame.first, frame.pages);
+      case 'heard':
+        return link.onHeard(this, frame.name, frame.refusals);
     }
   }
 

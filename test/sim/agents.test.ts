@@ -7,7 +7,12 @@ import { HostGuests } from '../../sim/hypervisor/host-guests.ts';
 import { SimMemory, SimPageSet, SimRegion } from '../../sim/hypervisor/memory.ts';
 import { QemuProcess } from '../../sim/hypervisor/qemu-process.ts';
 import { calmPlan, type SimHost, World } from '../../sim/index.ts';
-import { damaged, decodeChunk, encodePages } from '../../sim/transport/bulk/frame.ts';
+import {
+  damaged,
+  decodeChunk,
+  encodePages,
+  type PageRecord,
+} from '../../sim/transport/bulk/frame.ts';
 import { type LocalEnd, LocalSockets } from '../../sim/transport/bulk/local-socket.ts';
 import { simBulk } from '../../sim/transport/bulk.ts';
 import { SimTcp, type TcpEnd, type TcpEvent } from '../../sim/transport/tcp.ts';
@@ -113,12 +118,23 @@ describe('a chunk', () => {
     const memory = new SimMemory(3);
     memory.write(0, 5, 77);
     memory.write(2, 1, 99);
-    const frame = encodePages({ transferId: 8, epoch: 2 }, 3, [0, 1, 2], memory);
+    const changes = Uint32Array.of(7, 70, 9, 90);
+    const records: PageRecord[] = [
+      { kind: 'whole', bytes: memory.page(0) },
+      { kind: 'zero' },
+      { kind: 'whole', bytes: memory.page(2) },
+      { kind: 'known', content: 2 ** 52 + 1 },
+      { kind: 'delta', base: 3, result: 4, changes },
+    ];
+    const pages = [0, 1, 2, 5, 8];
+    const frame = encodePages({ transferId: 8, epoch: 2 }, 3, pages, records);
     const chunk = decodeChunk(frame);
     assert.ok(chunk?.type === 'pages');
-    assert.deepEqual(chunk.pages, [0, 1, 2]);
-    assert.equal(chunk.page(1), null, 'a page of zeros is no bytes');
-    assert.deepEqual(chunk.page(2), memory.page(2));
+    assert.deepEqual(chunk.pages, pages);
+    assert.deepEqual(
+      pages.map((_, index) => chunk.record(index)),
+      records,
+    );
     for (let bit = 0; bit < frame.length * 8; bit += 61) {
       assert.equal(decodeChunk(damaged(frame, bit)), null, `bit ${bit}`);
     }
@@ -131,8 +147,8 @@ function linked(world: World, streams: number): { links: BulkLink[]; tcp: SimTcp
   const [a, b] = world.hosts as [SimHost, SimHost];
   const sockets = world.hosts.map((host) => new LocalSockets(host)) as [LocalSockets, LocalSockets];
   const options = { windowBytes: 64 * 1024, chunkBytes: 8 * 1024 };
-  const left = simBulk({ tcp, host: a, sockets: sockets[0], observer: null });
-  const right = simBulk({ tcp, host: b, sockets: sockets[1], observer: null });
+  const left = simBulk({ tcp, host: a, sockets: sockets[0], seals: null });
+  const right = simBulk({ tcp, host: b, sockets: sockets[1], seals: null });
   const links = [
     left.openLink({ peer: b.name, ...options }),
     right.openLink({ peer: a.name, ...options }),
@@ -201,7 +217,10 @@ function qemu(world: World): { process: QemuProcess; agent: LocalEnd; log: Guest
     {
       log,
       nextInstance: 1,
-      ...{ hashes: ({ memory }, first, count) => memory.hashes(first, count), held: () => {} },
+      ...{
+        hashes: ({ memory }, first, count) => memory.hashes(first, count),
+        ...{ held: () => {}, missing: () => {} },
+      },
       operationUs: () => 5_000,
     },
     sockets,
@@ -272,7 +291,10 @@ test('two copies that execute at once are seen, whoever believes what', () => {
     {
       log,
       nextInstance: 1,
-      ...{ hashes: ({ memory }, first, count) => memory.hashes(first, count), held: () => {} },
+      ...{
+        hashes: ({ memory }, first, count) => memory.hashes(first, count),
+        ...{ held: () => {}, missing: () => {} },
+      },
       operationUs: () => 1_000,
     },
     new LocalSockets(host),

@@ -6,7 +6,10 @@ import { SimMemory } from '../../sim/hypervisor/memory.ts';
 import { MemoryGuestModel } from '../../sim/hypervisor/memory-hypervisor.ts';
 import { checkDeterminism, simulate } from '../../sim/index.ts';
 import { migrationScenario } from '../../sim/scenarios/migration.ts';
-import { PageReceiving } from '../../sim/transport/bulk/transfers.ts';
+import { SimContentCache } from '../../sim/transport/bulk/content-cache.ts';
+import { PageReceiving } from '../../sim/transport/bulk/page-receiving.ts';
+import { PageSending } from '../../sim/transport/bulk/page-sending.ts';
+import { SimSealer } from '../../sim/transport/bulk/seal.ts';
 import { ModeGovernor } from '../../src/protocols/link/mode-governor.ts';
 
 const small = { timing: { chaosUs: 20_000_000 }, workload: { operations: 400 } };
@@ -86,7 +89,9 @@ test('a chunk that lands over newer content is caught by the ledger', () => {
       const taken = take.call(this, chunk, frameBytes);
       if (chunk.type === 'pages' && taken === 'landed') {
         for (const [index, page] of chunk.pages.entries()) {
-          this.land(chunk.seq, page, chunk.page(index));
+          const record = chunk.record(index);
+          if (record.kind !== 'whole') continue;
+          this.land(chunk.seq, page, { bytes: record.bytes, content: 0 });
         }
       }
       return taken;
@@ -97,9 +102,47 @@ test('a chunk that lands over newer content is caught by the ledger', () => {
 test('a page that is acknowledged and never landed is caught by the ledger', () => {
   let pages = 0;
   assertCaught('ledger', PageReceiving.prototype, 'land', (land) => {
-    return function (this: PageReceiving, seq, page, bytes) {
+    return function (this: PageReceiving, seq, page, landing) {
       pages += 1;
-      if (pages % 50 !== 0) land.call(this, seq, page, bytes);
+      if (pages % 50 !== 0) land.call(this, seq, page, landing);
+    };
+  });
+});
+
+test('an account that misses pages that are there is caught when an agent dies', () => {
+  let answers = 0;
+  assertCaught('ledger', SimMemory.prototype, 'hashes', (hashes) => {
+    return function (this: SimMemory, firstPage, pageCount) {
+      answers += 1;
+      return hashes.call(this, firstPage, pageCount).fill(answers);
+    };
+  });
+});
+
+test('a delta that is put on whatever stands there is caught as it lands', () => {
+  assertCaught('landings', PageReceiving.prototype, 'fits', () => () => true);
+});
+
+test('a cache that trusts its disk is caught as a rotten page lands', () => {
+  assertCaught('landings', SimContentCache.prototype, 'isIntact', () => () => true);
+});
+
+test('a batch that counts as landed before its refused pages did is caught by the ledger', () => {
+  assertCaught('ledger', PageSending.prototype, 'hasLandedRefused', () => () => true);
+});
+
+test('a nonce that follows from the sequence is caught when it comes twice', () => {
+  assertCaught('nonces', SimSealer.prototype, 'drawn', (drawn) => {
+    return function (this: SimSealer, lane, seq) {
+      return seq > 0 ? seq : drawn.call(this, lane, seq);
+    };
+  });
+});
+
+test('a counter of nonces that is too short is caught when it begins anew', () => {
+  assertCaught('nonces', SimSealer.prototype, 'drawn', (drawn) => {
+    return function (this: SimSealer, lane, seq) {
+      return (drawn.call(this, lane, seq) % 15) + 1;
     };
   });
 });

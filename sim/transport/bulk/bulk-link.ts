@@ -28,19 +28,20 @@ import { DwcpError } from '../../../src/util/errors.ts';
 import { SimRegion } from '../../hypervisor/memory.ts';
 import type { SimEvent } from '../../world/event-queue.ts';
 import type { SimHost } from '../../world/host.ts';
-import { type ByteChunk, type ChunkName, decodeChunk, type PageChunk } from './frame.ts';
-import type { LocalSockets } from './local-socket.ts';
+import { ByteReceiving, ByteSending } from './byte-transfers.ts';
+import type { SimContentCache } from './content-cache.ts';
 import {
-  type Ack,
-  ByteReceiving,
-  ByteSending,
-  PageReceiving,
-  PageSending,
-  type Receiving,
-  type Sending,
-  type TransferHost,
-  type TransferObserver,
-} from './transfers.ts';
+  type ByteChunk,
+  type ChunkName,
+  decodeChunk,
+  type PageChunk,
+  tagOfFrame,
+} from './frame.ts';
+import type { LocalSockets } from './local-socket.ts';
+import { PageReceiving } from './page-receiving.ts';
+import { PageSending } from './page-sending.ts';
+import { SEAL_BYTES, type Seal, type SealObserver, SimLinkKeys } from './seal.ts';
+import type { Ack, Receiving, Sending, Staged, TransferHost, TransferObserver } from './sending.ts';
 
 /** What a link needs of a stream that carries its chunks. */
 export interface Carrier {
@@ -50,27 +51,51 @@ export interface Carrier {
   /** Of chunks that it carried and the peer acknowledged. */
   ackedBytes: number;
   readonly mayWrite: boolean;
-  sendChunk(frame: Uint8Array): void;
+  sendChunk(frame: Uint8Array, seal: Seal | null): void;
   sendAck(name: ChunkName, ack: Ack): void;
   sendReset(name: ChunkName): void;
+  sendRefused(name: ChunkName, first: number, pages: readonly number[]): void;
+  sendHeard(name: ChunkName, refusals: number): void;
   fail(code: 'ERR_DWCP_PROTOCOL' | 'ERR_DWCP_CORRUPT', message: string): void;
+  /** As if it had come over this stream. */
+  inject(frame: Uint8Array, seal: Seal): void;
   close(): void;
 }
 
 const TRANSFERS_MAX = 64;
 const BURST_BYTES = 65_536;
+/** What a sender did not hear of is told again. */
+const REPEAT_US = 250_000;
+/** Of deltas: what they are made against is no longer there. */
+const ROT_PERMYRIAD = 300;
+
+/** What links have in common with others of their host and world. */
+export interface LinkSurroundings {
+  readonly sockets: LocalSockets;
+  readonly observers: readonly TransferObserver[];
+  readonly seals: SealObserver | null;
+  /** What a host keeps of what landed there; null for a host that keeps nothing. */
+  readonly caches: ((host: string) => SimContentCache | null) | null;
+  /** What a host measures of the way to a peer. */
+  readonly rttUs: (peer: string) => number;
+}
 
 export class SimBulkLink implements BulkLink {
   readonly peer: string;
   readonly #host: SimHost;
-  readonly #sockets: LocalSockets;
+  readonly #around: LinkSurroundings;
   readonly #streams: Carrier[] = [];
   readonly #senders: (Sending & { close(): void })[] = [];
   readonly #receivers: (Receiving & { close(): void })[] = [];
   readonly #transferHost: TransferHost;
   #turn = 0;
   #isClosed = false;
-  #keyBits: BulkLinkCounters['keyBits'] = 0;
+  #keys: SimLinkKeys | null = null;
+  #sessions = 0;
+  #sharesContent = false;
+  #repeats: SimEvent | null = null;
+  /** A chunk that somebody on the way kept. */
+  #overheard: { readonly frame: Uint8Array; readonly seal: Seal } | null = null;
   #isPumping = false;
   #bytesPerSec = 0;
   #tokens = 0;
@@ -82,28 +107,26 @@ export class SimBulkLink implements BulkLink {
   #stallUs = 0;
   /** How long after the last change each stream was effective. */
   readonly #effective = new Map<number, number>();
-  readonly #rttUs: () => number;
   readonly #counts = {
     ...{ wireBytesSent: 0, wireBytesReceived: 0, chunksSent: 0, chunksReinjected: 0 },
     ...{ chunksLanded: 0, chunksDuplicate: 0, chunksCorrupt: 0 },
     ...{ framesForged: 0, framesReplayed: 0, chunksResealed: 0 },
   };
 
-  constructor(
-    host: SimHost,
-    sockets: LocalSockets,
-    options: BulkLinkOptions,
-    observer: TransferObserver | null,
-    rttUs: () => number,
-  ) {
+  constructor(host: SimHost, options: BulkLinkOptions, around: LinkSurroundings) {
     this.#host = host;
-    this.#sockets = sockets;
-    this.#rttUs = rttUs;
+    this.#around = around;
     this.peer = options.peer;
     const { windowBytes, chunkBytes, keys } = options;
-    this.#keyBits = keys?.keyBits ?? 0;
+    const { world } = host;
+    const { observers, caches } = around;
+    this.#keys = this.#keysOf(keys ?? null);
     this.#transferHost = {
-      ...{ windowBytes, chunkBytes, observer, tuning: 0 },
+      ...{ windowBytes, chunkBytes, observers, tuning: 0, codec: { kind: 'raw' } },
+      cache: caches?.(host.name) ?? null,
+      guess: () => (this.#sharesContent ? caches?.(this.peer)?.contents() : null) ?? new Set(),
+      rots: () => caches !== null && host.random('rot').chance(ROT_PERMYRIAD),
+      sometimes: (label) => world.sometimes(label),
       acked: (stream, tuning) => this.#acked(stream, tuning),
       kick: () => this.kick(),
       ackChanged: (name) => this.#tellAck(name),
@@ -120,20 +143,38 @@ export class SimBulkLink implements BulkLink {
     this.kick();
   }
 
-  /** Bytes travel as they are here, under any policy. */
-  setCodecPolicy(): void {}
-
-  codecPolicy(): CodecPolicy {
-    return { kind: 'raw' };
+  /** Pages go by names under it; what a codec makes of the rest is not simulated. */
+  setCodecPolicy(policy: CodecPolicy): void {
+    this.#transferHost.codec = policy;
   }
 
-  /** Pages travel whole here: what a cache saves is not modelled. */
-  shareContent(): void {}
+  codecPolicy(): CodecPolicy {
+    return this.#transferHost.codec;
+  }
+
+  shareContent(): void {
+    this.#sharesContent = true;
+  }
 
   setKeys(keys: BulkKeys | null): boolean {
-    this.#keyBits = keys?.keyBits ?? 0;
+    const isOtherKind = (keys === null) !== (this.#keys === null);
+    if (isOtherKind && this.#senders.length + this.#receivers.length > 0) return false;
     for (const stream of [...this.#streams]) stream.close();
+    this.#keys = this.#keysOf(keys);
     return true;
+  }
+
+  get keys(): SimLinkKeys | null {
+    return this.#keys;
+  }
+
+  #keysOf(keys: BulkKeys | null): SimLinkKeys | null {
+    if (keys === null) return null;
+    this.#sessions += 1;
+    const { name, incarnation, world } = this.#host;
+    world.sometimes('a link got the keys of a later session', this.#sessions > 1);
+    const by = `${name}#${incarnation} to ${this.peer}, session ${this.#sessions}`;
+    return new SimLinkKeys(by, keys, this.#around.seals);
   }
 
   tune({ congestionControl, chunkBytes }: BulkLinkTuning): string | null {
@@ -158,7 +199,7 @@ export class SimBulkLink implements BulkLink {
 
   /** Whether the way or we are the limit is not simulated: `busyUs` stands still. */
   pathFacts(): BulkPathFacts {
-    const rttUs = this.#rttUs();
+    const rttUs = this.#around.rttUs(this.peer);
     return {
       ...{ streams: this.#streams.length, rttUs, rttMinUs: rttUs, rttVarUs: 0 },
       ...{ segmentsSent: 0, segmentsResent: 0, busyUs: 0, heldUs: 0 },
@@ -169,7 +210,8 @@ export class SimBulkLink implements BulkLink {
 
   counters(): BulkLinkCounters {
     const stagingBytes = this.#senders.reduce((sum, sender) => sum + sender.stagedBytes, 0);
-    return { ...this.#counts, keyBits: this.#keyBits, streams: this.#streams.length, stagingBytes };
+    const keyBits = this.#keys?.bits ?? 0;
+    return { ...this.#counts, keyBits, streams: this.#streams.length, stagingBytes };
   }
 
   lanes(): BulkLinkLanes {
@@ -183,7 +225,7 @@ export class SimBulkLink implements BulkLink {
     const { region } = options;
     assert(region instanceof SimRegion, 'a region of this simulation');
     this.#mayOpen(this.#senders.length);
-    const sender = new PageSending(this.#transferHost, nameOf(options), region, listener);
+    const sender = new PageSending(this.#transferHost, options, region, listener);
     this.#senders.push(sender);
     return this.#removing(this.#senders, sender);
   }
@@ -199,9 +241,9 @@ export class SimBulkLink implements BulkLink {
   sendBytes(options: ByteSendOptions, listener: (event: ByteSendEvent) => void): ByteSender {
     this.#mayOpen(this.#senders.length);
     const { listenPath } = options;
-    const stop = (): void => this.#sockets.unlisten(listenPath);
+    const stop = (): void => this.#around.sockets.unlisten(listenPath);
     const sender = new ByteSending(this.#transferHost, nameOf(options), listener, stop);
-    this.#sockets.listen(listenPath, 'agent', (end) => sender.accepted(end));
+    this.#around.sockets.listen(listenPath, 'agent', (end) => sender.accepted(end));
     this.#senders.push(sender);
     return this.#removing(this.#senders, sender);
   }
@@ -211,7 +253,7 @@ export class SimBulkLink implements BulkLink {
     listener: (event: ByteReceiveEvent) => void,
   ): ByteReceiver {
     this.#mayOpen(this.#receivers.length);
-    const local = this.#sockets.connect(options.connectPath, 'agent');
+    const local = this.#around.sockets.connect(options.connectPath, 'agent');
     if (local === null) {
       const message = `cannot open the local socket ${options.connectPath}`;
       throw new DwcpError('ERR_DWCP_NATIVE', message, { errno: 'ECONNREFUSED' });
@@ -236,6 +278,7 @@ export class SimBulkLink implements BulkLink {
     this.#streams.push(stream);
     // Every new stream repeats what was granted: the sender may know nothing of it.
     for (const { name, ack } of this.#acks()) stream.sendAck(name, ack);
+    this.#tellRefusals();
     this.kick();
   }
 
@@ -247,8 +290,9 @@ export class SimBulkLink implements BulkLink {
     this.#host.after(0, 'bulk', () => this.kick());
   }
 
-  onChunk(stream: Carrier, frame: Uint8Array): void {
+  onChunk(stream: Carrier, frame: Uint8Array, seal: Seal | null): void {
     this.#counts.wireBytesReceived += frame.length;
+    const isFresh = seal === null || this.#keys?.opener.mark(seal) === true;
     const chunk = decodeChunk(frame);
     if (chunk === null) {
       this.#counts.chunksCorrupt += 1;
@@ -256,7 +300,32 @@ export class SimBulkLink implements BulkLink {
     }
     const receiver = this.#receivers.find(({ name }) => isSame(name, chunk));
     if (receiver === undefined) return stream.sendReset(nameOf(chunk));
+    // What lost its stream comes again as it was, and is a duplicate here, too. What would be news is none.
+    if (!isFresh && !receiver.holds(chunk.seq)) return this.replayed(stream);
     this.#take(stream, receiver, chunk, frame.length);
+    if (seal !== null) this.#listenIn(stream, frame, seal);
+  }
+
+  /** Whoever sees the wire can keep a frame, and send it again later. */
+  #listenIn(stream: Carrier, frame: Uint8Array, seal: Seal): void {
+    const kept = this.#overheard;
+    this.#overheard ??= { frame, seal };
+    if (kept === null || !this.#host.world.buggify('a chunk is replayed')) return;
+    this.#overheard = null;
+    stream.inject(kept.frame, kept.seal);
+  }
+
+  /** A frame that the peer did not seal so. */
+  forged(stream: Carrier): void {
+    this.#counts.framesForged += 1;
+    stream.fail('ERR_DWCP_CORRUPT', 'a frame is not what the peer sealed');
+  }
+
+  /** One that was here before. */
+  replayed(stream: Carrier): void {
+    this.#counts.framesReplayed += 1;
+    this.#host.world.sometimes('a replayed frame ended its stream');
+    stream.fail('ERR_DWCP_PROTOCOL', 'a frame was here before');
   }
 
   #take(
@@ -265,11 +334,43 @@ export class SimBulkLink implements BulkLink {
     chunk: PageChunk | ByteChunk,
     frameBytes: number,
   ): void {
+    const refusedBefore = receiver.ack().refused;
     const taken = receiver.take(chunk, frameBytes);
     if (taken === null) return stream.fail('ERR_DWCP_PROTOCOL', 'sequence or credit exceeded');
     if (taken === 'landed') this.#landed();
     else this.#counts.chunksDuplicate += 1;
+    if (receiver.ack().refused > refusedBefore) this.#tellRefusals();
     stream.sendAck(receiver.name, receiver.ack());
+  }
+
+  /** Until the sender heard of them: a stream that ends takes along what it carried. */
+  #tellRefusals(): void {
+    let isWaiting = false;
+    for (const receiver of this.#receivers) {
+      const untold = receiver.refusals();
+      if (untold === null) continue;
+      isWaiting = true;
+      this.#streams[0]?.sendRefused(receiver.name, untold.first, untold.pages);
+    }
+    if (!isWaiting || this.#repeats !== null) return;
+    this.#repeats = this.#host.after(REPEAT_US, 'refusals', () => {
+      this.#repeats = null;
+      if (!this.#isClosed) this.#tellRefusals();
+    });
+  }
+
+  onRefused(stream: Carrier, name: ChunkName, first: number, pages: readonly number[]): void {
+    const sender = this.#senders.find((each) => isSame(each.name, name));
+    if (sender === undefined) return;
+    const heard = sender.refused(first, pages);
+    if (heard === null) return stream.fail('ERR_DWCP_PROTOCOL', 'refuses what was never named');
+    stream.sendHeard(name, heard);
+  }
+
+  onHeard(stream: Carrier, name: ChunkName, refusals: number): void {
+    const receiver = this.#receivers.find((each) => isSame(each.name, name));
+    if (receiver === undefined || receiver.heard(refusals)) return;
+    stream.fail('ERR_DWCP_PROTOCOL', 'heard of refusals that were never told');
   }
 
   onAck(stream: Carrier, name: ChunkName, ack: Ack): void {
@@ -312,16 +413,39 @@ export class SimBulkLink implements BulkLink {
       this.#turn += 1;
       const pulled = sender.pull(stream.id);
       if (pulled === null) continue;
-      const { frame, reinjected } = pulled;
+      const { staged, reinjected } = pulled;
+      const { frame } = staged;
       this.#counts.chunksSent += 1;
       if (reinjected) this.#counts.chunksReinjected += 1;
-      this.#counts.wireBytesSent += frame.length;
-      this.#tokens -= frame.length;
-      stream.sendChunk(frame);
+      this.#seal(staged, reinjected);
+      const bytes = frame.length + (staged.seal === null ? 0 : SEAL_BYTES);
+      this.#counts.wireBytesSent += bytes;
+      this.#tokens -= bytes;
+      stream.sendChunk(frame, staged.seal);
       return true;
     }
     this.#idlePulls += 1;
     return false;
+  }
+
+  /** A chunk goes out again as the identical frame, unless its nonce would no longer be recognised. */
+  #seal(staged: Staged, reinjected: boolean): void {
+    if (this.#keys === null) return;
+    const { sealer } = this.#keys;
+    const { world } = this.#host;
+    const { frame, seq } = staged;
+    const tag = tagOfFrame(frame);
+    const isSame = staged.seal !== null && staged.sealer === sealer && !sealer.isStale(staged.seal);
+    if (!isSame) {
+      if (staged.seal !== null) this.#counts.chunksResealed += 1;
+      world.sometimes('a chunk was sealed anew', staged.seal !== null);
+      const { generation } = sealer;
+      staged.seal = sealer.sealChunk(seq, frame.length, tag);
+      staged.sealer = sealer;
+      world.sometimes('a key followed another', sealer.generation !== generation);
+    }
+    world.sometimes('a chunk went out again as it was', isSame && reinjected);
+    this.#around.seals?.sent(staged.seal as Seal, tag);
   }
 
   /** A bucket that may go into debt, as `native/engine/pacing.h`. */

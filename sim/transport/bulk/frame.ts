@@ -1,26 +1,43 @@
 /**
- * A chunk as bytes: header, then the map of its pages, then their payload. What the wire damages is found
- * by the checksum or by nobody, as in `native/engine/frame.h`.
+ * A chunk as bytes: header, then the map of its pages, then one record per page, each by the name it goes under. What
+ * the wire damages is found by the checksum or by nobody, as in `native/engine/frame.h`.
  */
-import { PAGE_BYTES, type SimMemory } from '../../hypervisor/memory.ts';
+import { PAGE_BYTES } from '../../hypervisor/memory.ts';
 import { crc32c } from './crc32c.ts';
 
 export const HEADER_BYTES = 40;
 const MAGIC = 0x42435744;
 const TAG_AT = 36;
-const ZERO_FLAG = 0x80000000;
+const KIND_SHIFT = 28;
+const PAGE_MASK = (1 << KIND_SHIFT) - 1;
+const KINDS = { whole: 0, known: 1, delta: 2, zero: 8 } as const;
+const KNOWN_BYTES = 8;
+const DELTA_HEADER_BYTES = 20;
 
 export interface ChunkName {
   readonly transferId: number;
   readonly epoch: number;
 }
 
+/** What a chunk says of one page. Contents go by their fingerprints. */
+export type PageRecord =
+  | { readonly kind: 'zero' }
+  | { readonly kind: 'whole'; readonly bytes: Uint8Array }
+  | { readonly kind: 'known'; readonly content: number }
+  | {
+      readonly kind: 'delta';
+      readonly base: number;
+      readonly result: number;
+      /** Places in the page, and what stands there now, by turns. */
+      readonly changes: Uint32Array;
+    };
+
 export interface PageChunk extends ChunkName {
   readonly type: 'pages';
   readonly seq: number;
   readonly pages: readonly number[];
-  /** The bytes of one of `pages`, by its place there; null for zeros. */
-  readonly page: (index: number) => Uint8Array | null;
+  /** Of one of `pages`, by its place there. */
+  readonly record: (index: number) => PageRecord;
 }
 
 export interface ByteChunk extends ChunkName {
@@ -30,28 +47,51 @@ export interface ByteChunk extends ChunkName {
   readonly isEnd: boolean;
 }
 
-/** Reads each page once, now. */
+/** Copies what the records hold. */
 export function encodePages(
   name: ChunkName,
   seq: number,
   pages: readonly number[],
-  memory: SimMemory,
+  records: readonly PageRecord[],
 ): Uint8Array {
-  const zero = pages.map((page) => memory.isZero(page));
-  const raw = zero.filter((isZero) => !isZero).length;
   const mapBytes = pages.length * 4;
-  const frame = new Uint8Array(HEADER_BYTES + mapBytes + raw * PAGE_BYTES);
+  const payloadBytes = records.reduce((sum, record) => sum + bytesOf(record), 0);
+  const frame = new Uint8Array(HEADER_BYTES + mapBytes + payloadBytes);
   const view = writeHeader(frame, name, seq, { type: 1, count: pages.length, flags: 0 });
   let at = HEADER_BYTES + mapBytes;
-  for (const [index, page] of pages.entries()) {
-    const isZero = zero[index] === true;
-    view.setUint32(HEADER_BYTES + index * 4, (page | (isZero ? ZERO_FLAG : 0)) >>> 0);
-    if (isZero) continue;
-    frame.set(memory.page(page), at);
-    at += PAGE_BYTES;
+  for (const [index, record] of records.entries()) {
+    const entry = (pages[index] as number) | (KINDS[record.kind] << KIND_SHIFT);
+    view.setUint32(HEADER_BYTES + index * 4, entry >>> 0);
+    writeRecord(frame, view, at, record);
+    at += bytesOf(record);
   }
   seal(frame, view);
   return frame;
+}
+
+function bytesOf(record: PageRecord): number {
+  switch (record.kind) {
+    case 'zero':
+      return 0;
+    case 'whole':
+      return PAGE_BYTES;
+    case 'known':
+      return KNOWN_BYTES;
+    case 'delta':
+      return DELTA_HEADER_BYTES + record.changes.length * 4;
+  }
+}
+
+function writeRecord(frame: Uint8Array, view: DataView, at: number, record: PageRecord): void {
+  if (record.kind === 'whole') frame.set(record.bytes, at);
+  if (record.kind === 'known') view.setFloat64(at, record.content);
+  if (record.kind !== 'delta') return;
+  view.setFloat64(at, record.base);
+  view.setFloat64(at + 8, record.result);
+  view.setUint32(at + 16, record.changes.length);
+  for (const [index, word] of record.changes.entries()) {
+    view.setUint32(at + DELTA_HEADER_BYTES + index * 4, word);
+  }
 }
 
 export function encodeBytes(
@@ -84,20 +124,27 @@ export function decodeChunk(frame: Uint8Array): PageChunk | ByteChunk | null {
     return { type: 'bytes', ...name, payload, isEnd: view.getUint32(28) === 1 };
   }
   const pages: number[] = [];
-  const offsets: (number | null)[] = [];
+  const records: PageRecord[] = [];
   let at = HEADER_BYTES + count * 4;
   for (let index = 0; index < count; index += 1) {
     const entry = view.getUint32(HEADER_BYTES + index * 4);
-    pages.push((entry & ~ZERO_FLAG) >>> 0);
-    const isZero = entry >>> 31 === 1;
-    offsets.push(isZero ? null : at);
-    if (!isZero) at += PAGE_BYTES;
+    pages.push(entry & PAGE_MASK);
+    const record = readRecord(frame, view, at, entry >>> KIND_SHIFT);
+    records.push(record);
+    at += bytesOf(record);
   }
-  const page = (index: number): Uint8Array | null => {
-    const offset = offsets[index] ?? null;
-    return offset === null ? null : frame.subarray(offset, offset + PAGE_BYTES);
-  };
-  return { type: 'pages', ...name, pages, page };
+  return { type: 'pages', ...name, pages, record: (index) => records[index] as PageRecord };
+}
+
+function readRecord(frame: Uint8Array, view: DataView, at: number, kind: number): PageRecord {
+  if (kind === KINDS.zero) return { kind: 'zero' };
+  if (kind === KINDS.known) return { kind: 'known', content: view.getFloat64(at) };
+  if (kind === KINDS.whole) return { kind: 'whole', bytes: frame.subarray(at, at + PAGE_BYTES) };
+  const changes = new Uint32Array(view.getUint32(at + 16));
+  for (let index = 0; index < changes.length; index += 1) {
+    changes[index] = view.getUint32(at + DELTA_HEADER_BYTES + index * 4);
+  }
+  return { kind: 'delta', base: view.getFloat64(at), result: view.getFloat64(at + 8), changes };
 }
 
 /** For traces: equal for equal frames. */
