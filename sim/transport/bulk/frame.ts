@@ -3,11 +3,11 @@
  * the wire damages is found by the checksum or by nobody, as in `native/engine/frame.h`.
  */
 import { PAGE_BYTES } from '../../hypervisor/memory.ts';
-import { crc32c } from './crc32c.ts';
 
 export const HEADER_BYTES = 40;
 const MAGIC = 0x42435744;
 const TAG_AT = 36;
+const TAG_PRIME = 0x01000193;
 const KIND_SHIFT = 28;
 const PAGE_MASK = (1 << KIND_SHIFT) - 1;
 const KINDS = { whole: 0, known: 1, delta: 2, zero: 8 } as const;
@@ -182,8 +182,17 @@ function seal(frame: Uint8Array, view: DataView): void {
   view.setUint32(TAG_AT, tagOf(frame));
 }
 
+/** In place of the CRC: quicker, and any one bit that turns gives another tag. */
 function tagOf(frame: Uint8Array): number {
-  return crc32c(frame, HEADER_BYTES, frame.length, crc32c(frame, 0, TAG_AT));
+  const words = new Uint32Array(frame.buffer, frame.byteOffset, frame.length >> 2);
+  let tag = frame.length;
+  for (let at = 0; at < words.length; at += 1) {
+    if (at !== TAG_AT / 4) tag = Math.imul(tag ^ (words[at] as number), TAG_PRIME);
+  }
+  for (let at = words.length * 4; at < frame.length; at += 1) {
+    tag = Math.imul(tag ^ (frame[at] as number), TAG_PRIME);
+  }
+  return tag >>> 0;
 }
 
 function viewOf(bytes: Uint8Array): DataView {
