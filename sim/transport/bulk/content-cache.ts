@@ -31,7 +31,11 @@ export class SimContentCache {
     return {
       ...this.#counts,
       ...{ pages: this.#pages.size, bytes: this.#pages.size * PAGE_BYTES },
-      ...{ bytesMax: PAGES_MAX * PAGE_BYTES, segments: 1, savedBytes: this.#counts.hits * PAGE_BYTES },
+      ...{
+        bytesMax: PAGES_MAX * PAGE_BYTES,
+        segments: 1,
+        savedBytes: this.#counts.hits * PAGE_BYTES,
+      },
       ...{ damagedSegments: 0, writeErrors: 0, isFilling: false },
     };
   }
