@@ -1,23 +1,29 @@
 #include "codec/chooser.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace dwcp {
 namespace {
 
-// Usual figures of one core on memory images; only their proportions count once anything was
-// measured.
+// Usual figures of one core on memory images (bench encoding); only their proportions count once
+// anything was measured.
 struct Usual {
   double rate, ratio;
 };
 constexpr std::array<Usual, kCodecLadder.size()> kUsual = {{{3000e6, 1.0},
-                                                            {600e6, 2.4},
-                                                            {400e6, 3.1},
-                                                            {250e6, 3.3},
-                                                            {90e6, 3.55},
-                                                            {55e6, 3.65},
-                                                            {22e6, 3.7}}};
+                                                            {900e6, 2.05},
+                                                            {550e6, 2.65},
+                                                            {320e6, 2.8},
+                                                            {150e6, 2.9},
+                                                            {85e6, 2.97},
+                                                            {40e6, 3.0}}};
 constexpr double kWeight = 0.2;
+// Of a change that one step shows, what is put down to the contents and the machine, and not to it.
+constexpr double kCommon = 0.9;
+// Where nothing was gained before, a gain says nothing of what the others gain.
+constexpr double kGainMin = 0.02;
+constexpr double kGainMost = 0.99;
 // Every so many chunks a neighbour of the best gets one.
 constexpr uint32_t kProbeEvery = 24;
 // Part of the workers' time that encoding may plan with: they share the machine with guests.
@@ -79,11 +85,30 @@ void CodecChooser::Encoded(CodecChoice choice, uint64_t raw_bytes, uint64_t enco
   if (raw_bytes == 0 || encoded_bytes == 0) return;
   const auto found = std::find(kCodecLadder.begin(), kCodecLadder.end(), choice);
   if (found == kCodecLadder.end()) return;
-  Measured& figures = measured_[static_cast<size_t>(found - kCodecLadder.begin())];
+  const auto step = static_cast<size_t>(found - kCodecLadder.begin());
   const auto raw = static_cast<double>(raw_bytes);
-  figures.rate =
-      Mixed(figures.rate, raw * 1e6 / static_cast<double>(std::max<uint64_t>(1, took_us)));
-  figures.ratio = Mixed(figures.ratio, raw / static_cast<double>(encoded_bytes));
+  const Measured now{raw * 1e6 / static_cast<double>(std::max<uint64_t>(1, took_us)),
+                     raw / static_cast<double>(encoded_bytes)};
+  Measured& figures = measured_[step];
+  if (figures.rate > 0 && step > 0) CarryOver(step, now);
+  figures.rate = Mixed(figures.rate, now.rate);
+  // By bytes, or chunks of next to nothing would outweigh all others.
+  figures.ratio = 1 / Mixed(figures.ratio == 0 ? 0 : 1 / figures.ratio, 1 / now.ratio);
+}
+
+void CodecChooser::CarryOver(size_t step, const Measured& now) {
+  const Measured before = measured_[step];
+  const double gain_before = 1 - 1 / before.ratio;
+  const auto changed = [](double factor) { return std::pow(1 + kWeight * (factor - 1), kCommon); };
+  const double rate = changed(std::clamp(now.rate / before.rate, 0.2, 5.0));
+  const double gain = gain_before < kGainMin ? 1 : changed((1 - 1 / now.ratio) / gain_before);
+  for (size_t other = 1; other < measured_.size(); other++) {
+    Measured& figures = measured_[other];
+    if (other == step || figures.rate == 0) continue;
+    figures.rate *= rate;
+    figures.ratio = 1 / (1 - std::min(kGainMost, (1 - 1 / figures.ratio) * gain));
+    if (gain_before < kGainMin && now.ratio > 1 / (1 - kGainMin)) figures = {};
+  }
 }
 
 void CodecChooser::Acknowledged(uint64_t bytes, uint64_t took_us, bool starved) {

@@ -41,6 +41,8 @@ class CodecChooser {
   };
   Measured Estimate(size_t step) const;
   size_t BestStep() const;
+  // Contents change from chunk to chunk: what one step meets now, the others would meet as well.
+  void CarryOver(size_t step, const Measured& now);
 
   CodecPolicy policy_;
   uint32_t workers_;

@@ -27,6 +27,15 @@ function chooserAt(wireBytesPerSec: number, workers: number): CodecChooser {
   return chooser;
 }
 
+test('contents that compress ill drive nobody down the ladder: every codec would meet them', () => {
+  const chooser = chooserAt(12.5e6, 2);
+  for (let i = 0; i < 60; i += 1) {
+    const { codec, level } = chooser.best();
+    assert.ok(codec === 'zstd' && level >= 3, `${codec} ${level} after ${i}`);
+    chooser.encoded(codec, level, MIB, MIB / 1.3, 16_000);
+  }
+});
+
 test('the slower the wire, the harder the codec; a fast wire gets none', () => {
   const chosen = [5e9, 300e6, 150e6, 60e6, 25e6, 1e6].map((rate) => {
     const { codec, level } = chooserAt(rate, 2).best();

@@ -21,6 +21,8 @@ import { WINDOW_BYTES } from './carrier.ts';
 import { PAGE_BYTES } from './memory.ts';
 
 const NEVER = 0xffffffffffffffffn;
+/** Of the first round, which may take minutes. */
+const LOOK_EVERY_MS = 250;
 
 export interface FeederOptions {
   readonly incoming: IncomingOptions;
@@ -42,6 +44,7 @@ export class QemuFeeder {
   /** QEMU may answer before the head's news is here: at most its first words. */
   #unsaid: Uint8Array[] = [];
   #rounds = 0;
+  #looks: NodeJS.Timeout | null = null;
   #isClosed = false;
 
   constructor(options: FeederOptions) {
@@ -86,6 +89,7 @@ export class QemuFeeder {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#endLooks();
     this.#control.close();
     this.#pages.close();
     this.#target.close();
@@ -113,14 +117,17 @@ export class QemuFeeder {
         return this.#isOf('whole');
       case 'pages':
         this.#feeding = new Feeding(this.#target.counters()?.pages ?? 0, zeroDigest());
+        this.#looks = setInterval(() => this.#look(), LOOK_EVERY_MS);
         return this.#isOf('pages');
       case 'round':
+        this.#endLooks();
         this.#rounds += 1;
         this.#roundEnded();
         return this.#report();
       case 'fed':
         return this.#report();
       case 'ramEnded':
+        this.#endLooks();
         return this.#feed((feeding, landed) => feeding.last(landed, words(this.#fed)), true);
       case 'failed': {
         const message = `the stream beside QEMU's pages: ${event.message}`;
@@ -134,10 +141,25 @@ export class QemuFeeder {
     for (const bytes of this.#unsaid.splice(0)) this.say(bytes);
   }
 
+  #look(): void {
+    const isFeeding = this.#isFeeding();
+    const fed = words(this.#fed);
+    this.#feed((feeding, landed) => feeding.meanwhile(landed, fed, isFeeding), false);
+  }
+
+  #endLooks(): void {
+    if (this.#looks !== null) clearInterval(this.#looks);
+    this.#looks = null;
+  }
+
   #roundEnded(): void {
-    const isFeeding = (this.#target.counters()?.queuedPages ?? 0) > 0;
+    const isFeeding = this.#isFeeding();
     const fed = words(this.#fed);
     this.#feed((feeding, landed) => feeding.roundEnded(landed, fed, isFeeding), false);
+  }
+
+  #isFeeding(): boolean {
+    return (this.#target.counters()?.queuedPages ?? 0) > 0;
   }
 
   #feed(choose: (feeding: Feeding, landed: Uint32Array) => PagesToFeed, isLast: boolean): void {

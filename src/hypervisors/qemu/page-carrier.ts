@@ -19,12 +19,12 @@ import { DwcpError } from '../../util/errors.ts';
 import { type Carried, type Carrier, type CarrierOptions, WINDOW_BYTES } from './carrier.ts';
 import { PAGE_BYTES } from './memory.ts';
 
-/** Half of what may wait here when the guest stops; the other half is on its way. */
-const BACKLOG_BYTES = WINDOW_BYTES / 2;
-/** One that is acknowledged, one that is sent, one that is built. */
-const BATCHES_MAX = 3;
-/** Fewer wait for company while others are under way. */
-const BATCH_PAGES_MIN = 64;
+/** May wait here: what a round brings is sent before the next, so that none of it is there when the guest stops. */
+const BACKLOG_BYTES = 8 * 2 ** 20;
+/** What is on its way is in them until it is acknowledged: enough of them for a long way. */
+const BATCHES_MAX = 8;
+/** Fewer wait for company while others are under way: pages that are encoded together take fewer bytes. */
+const BATCH_PAGES_MIN = 256;
 /** A report that does not come is not waited for any longer: what is known bounds it. */
 const SILENT_MS = 2_000;
 

@@ -1,8 +1,9 @@
 /**
  * Which pages a waiting QEMU is given, and when. They land in a staging area first, because a page that
  * the guest writes all the time would cost QEMU's loading again and again: only one that stood still for
- * a whole round is fed, at most once a round, and only if QEMU does not have it as it is. When RAM has
- * ended, all the others follow.
+ * a whole round is fed, at most once a round, and only if QEMU does not have it as it is. In the first round
+ * no page comes twice: what landed is fed while the rest is on its way, or the link would wait for QEMU
+ * behind that round. When RAM has ended, all the others follow.
  *
  * Pages are compared by digest, two words each, of the bytes that landed and of the bytes that were fed.
  */
@@ -36,6 +37,12 @@ export class Feeding {
     const chosen = isFeeding ? NOTHING : this.#choose(landed, fed, this.#before);
     this.#before.set(landed.subarray(0, this.#before.length));
     return chosen;
+  }
+
+  /** Within the first round: what landed before the last look. What did not come yet is nothing, not zeros. */
+  meanwhile(landed: Uint32Array, fed: Uint32Array, isFeeding: boolean): PagesToFeed {
+    const { pages } = this.roundEnded(landed, fed, isFeeding);
+    return { pages, zeros: NOTHING.zeros };
   }
 
   /** Every page has landed and stands still. */

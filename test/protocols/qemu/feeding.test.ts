@@ -26,6 +26,10 @@ class Model {
     return this.feeding.roundEnded(this.landed, this.fed, isFeeding);
   }
 
+  look(isFeeding = false): PagesToFeed {
+    return this.feeding.meanwhile(this.landed, this.fed, isFeeding);
+  }
+
   last(): PagesToFeed {
     return this.feeding.last(this.landed, this.fed);
   }
@@ -40,6 +44,23 @@ test('a page is fed once it stood still for a whole round, and not a second time
   model.take(second);
   assert.deepEqual([...model.round().pages], []);
   assert.deepEqual([...model.last().pages], []);
+});
+
+test('in the first round what landed is fed meanwhile, and what did not come yet is left alone', () => {
+  const model = new Model();
+  model.land(2, 5);
+  assert.deepEqual([...model.look().pages], [], 'it may be landing right now');
+  model.land(3, 6);
+  const second = model.look();
+  assert.deepEqual([...second.pages], [2]);
+  assert.deepEqual(
+    [...second.zeros],
+    [],
+    'whether a page that never came is zero is not known yet',
+  );
+  model.take(second);
+  assert.deepEqual([...model.round().pages], [3]);
+  assert.deepEqual([...model.look(true).pages], [], 'QEMU is busy');
 });
 
 test('a page that changes in every round waits for the end', () => {
@@ -79,12 +100,13 @@ test('a page that was fed and became zero is fed as zeros', () => {
 
 test('whatever lands when, at the end QEMU has every page as it landed last', () => {
   const landing = fc.record({ page: fc.nat(PAGES - 1), version: fc.integer({ min: 1, max: 5 }) });
-  const step = fc.oneof(landing, fc.constant('round' as const));
+  const step = fc.oneof(landing, fc.constantFrom('round' as const, 'look' as const));
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const model = new Model();
       for (const one of steps) {
         if (one === 'round') model.take(model.round());
+        else if (one === 'look') model.take(model.look());
         else model.land(one.page, one.version);
       }
       model.take(model.last());
