@@ -66,6 +66,8 @@ export interface StartNodeOptions {
   readonly cipher?: Cipher;
   /** Bytes per second per link, for all migrations on it; default 0, unlimited. */
   readonly maxBandwidth?: number;
+  /** Of a migration that does not say so itself; default false. See {@link MigrateOptions.allowPostcopy}. */
+  readonly allowPostcopy?: boolean;
   /** Bytes per second of a migration that names no limit of its own; default 0, unlimited. */
   readonly migrationBandwidth?: number;
   /** Of one core, for what this node sends; default 0, unlimited. */
@@ -177,6 +179,12 @@ export interface MigrateOptions {
   readonly maxDowntimeCeilingMs?: number;
   /** How much of its processor time a guest may lose so that it converges, 0 to 99; default 0: none. */
   readonly throttlePercentMax?: number;
+  /**
+   * QEMU only, and only once all else did not make it converge: the guest runs at its destination before its
+   * memory is there. **Losing either host then loses the guest.** Nothing of it is compared, and from the
+   * first round on QEMU's stream travels as it is, unencoded. Default that of the node.
+   */
+  readonly allowPostcopy?: boolean;
   /** Bytes per second on the link, while this migration runs; default that of the node. */
   readonly maxBandwidth?: number;
   /** Default `after` (memory) or `strict` (QEMU). */
@@ -211,6 +219,8 @@ export type MigrationPhase =
   | 'precopy'
   | 'stopAndCopy'
   | 'committing'
+  /** It runs at its destination, and what it lacks of its memory is still at its source. */
+  | 'postcopy'
   | 'verifying'
   | 'completed'
   | 'failed'
@@ -225,6 +235,8 @@ export interface MigrationReceipt extends PageClasses {
   readonly rounds: number;
   /** What was tried so that it converges, and what came of it; empty when rounds alone did. */
   readonly steps: readonly string[];
+  /** It ran at its destination before all of its memory was there. */
+  readonly postcopy: boolean;
   readonly totalMs: number;
   readonly stoppedMs: number;
   readonly wireBytes: number;
@@ -236,7 +248,7 @@ export interface MigrationReceipt extends PageClasses {
   readonly restarts: number;
   /** After the last agent that died: pages that were at the destination already, and not sent again. */
   readonly heldPages: number;
-  /** Null when verification was off. */
+  /** Null when verification was off, or post-copy left nothing to compare. */
   readonly verified: boolean | null;
 }
 

@@ -4,59 +4,33 @@
  * crashes, when the group has no majority, when the operator acts. Records and the log survive crashes,
  * copies of the guest survive their agents, nothing else does.
  */
-import type { RoundReport } from '../../src/ports/hypervisor.ts';
 import { PAGE_DIGEST_BYTES, PAGE_HASH_BYTES, PAGE_HASH_KEY_BYTES } from '../../src/ports/memory.ts';
 import {
   type DestinationEffect,
   type DestinationInput,
   DestinationMachine,
 } from '../../src/protocols/migration/destination.ts';
-import type { LadderHelp } from '../../src/protocols/migration/ladder.ts';
 import {
   type SourceEffect,
   type SourceInput,
   SourceMachine,
-  type SourceOptions,
 } from '../../src/protocols/migration/source.ts';
 import type {
   ArrivalRecord,
+  FenceRecord,
   IncomingRecord,
   MigrationMessage,
   MigrationRecord,
   MigrationTerms,
-  VerifyMode,
 } from '../../src/protocols/migration/types.ts';
 import type { OwnershipCommand, VmOwnership } from '../../src/protocols/ownership/types.ts';
 import { DwcpError, failed, type Outcome, succeeded } from '../../src/util/errors.ts';
 import { GuestModel, type HostName } from './guest-model.ts';
+import { type Fault, POSTCOPY_LADDER, STALLED, type WorldOptions } from './migration-script.ts';
 import { OwnershipLog } from './ownership-log.ts';
+import { PostcopyStream } from './postcopy-stream.ts';
 
-export interface WorldOptions {
-  readonly verify: VerifyMode;
-  readonly pageCount: number;
-  /** Let a test plant a bug between a machine and the world. */
-  readonly tamper?: (effect: SourceEffect, world: MigrationWorld) => readonly SourceEffect[];
-  readonly tamperInput?: (input: SourceInput) => SourceInput;
-  /** What a round reports; without it everything is sent and nothing left. */
-  readonly roundReport?: (round: number) => RoundReport;
-  /** What becomes of a step of the ladder; without it, it is done. */
-  readonly helped?: (help: LadderHelp) => Outcome<void>;
-  readonly ladder?: SourceOptions['ladder'];
-  readonly tamperDestination?: (effect: DestinationEffect) => readonly DestinationEffect[];
-}
-
-export const FAULTS = [
-  'linkDown',
-  'linkUp',
-  'crashSource',
-  'crashDestination',
-  'cancel',
-  'timer',
-  'noQuorum',
-  'quorum',
-] as const;
-
-export type Fault = (typeof FAULTS)[number] | 'claim' | 'claimElsewhere';
+export { FAULTS, type Fault, type WorldOptions } from './migration-script.ts';
 
 interface Pending {
   readonly what: string;
@@ -66,14 +40,10 @@ interface Pending {
 }
 
 const REFERENCE = { kind: 'memory', name: 'vm', pid: 1, startTicks: 1, socketPath: '/x' } as const;
-const ABORT = {
-  type: 'abort',
-  vm: 'vm',
-  epoch: 1,
-  migrationId: 'm1',
-  host: 'a',
+const ABORT: OwnershipCommand = {
+  ...({ type: 'abort', vm: 'vm', epoch: 1, migrationId: 'm1', host: 'a' } as const),
   reason: 'no session moves it',
-} as const;
+};
 const GONE = new DwcpError('ERR_DWCP_GUEST_FAILED', 'its process is gone');
 const LINK_LOST = new DwcpError('ERR_DWCP_PEER_UNREACHABLE', 'the link was lost');
 
@@ -95,6 +65,7 @@ export class MigrationWorld {
   #destinationIsOff = false;
   #isResumed = false;
   fencedWasSent = false;
+  readonly stream: PostcopyStream;
   #linkUp = true;
   /** Since the link was up last. */
   readonly #restarted = new Set<HostName>();
@@ -109,7 +80,7 @@ export class MigrationWorld {
     this.terms = {
       migrationId: 'm1',
       guestName: 'vm',
-      guestKind: 'memory',
+      guestKind: options.postcopy === true ? 'qemu' : 'memory',
       transferId: 1,
       epoch: 2,
       memoryBytes: options.pageCount * 4096,
@@ -119,7 +90,9 @@ export class MigrationWorld {
       maxDowntimeMs: 300,
       resumeGraceMs: 300_000,
       verify: options.verify,
+      allowPostcopy: options.postcopy ?? false,
     };
+    this.stream = new PostcopyStream(this.guest, (what, run) => this.#later('pages', what, run));
     this.log = new OwnershipLog(
       (lane, what, run) => this.#later(lane, what, run),
       (host, vm) => this.#hear(host, vm),
@@ -145,7 +118,8 @@ export class MigrationWorld {
     const ready = this.#pending.filter(
       (item, index) =>
         this.#pending.findIndex((other) => other.lane === item.lane) === index &&
-        (this.#hasQuorum || !item.lane.startsWith('log')),
+        (this.#hasQuorum || !item.lane.startsWith('log')) &&
+        (this.#linkUp || item.lane !== 'pages'),
     );
     const chosen = ready[choice % Math.max(1, ready.length)];
     if (chosen === undefined) return false;
@@ -193,6 +167,7 @@ export class MigrationWorld {
     this.#destinationIsOff = true;
     this.destination = null;
     this.#forget('destination');
+    this.stream.lose('destination');
     this.wasClaimed = true;
     const { epoch } = vm;
     const command = { type: 'claim', vm: 'vm', epoch, host: 'a', operator: 'ada' } as const;
@@ -249,6 +224,7 @@ export class MigrationWorld {
   #crashSource(): void {
     this.linkDown();
     this.#forget('source');
+    this.stream.lose('source');
     this.log.restart('source');
     const { source: records } = this.records;
     const isFenced = records.has('fence/m1');
@@ -278,6 +254,7 @@ export class MigrationWorld {
     if (this.#destinationIsOff) return;
     this.linkDown();
     this.#forget('destination');
+    this.stream.lose('destination');
     this.log.restart('destination');
     this.destination = null;
     const { destination: records } = this.records;
@@ -289,6 +266,9 @@ export class MigrationWorld {
     const arrival = records.get('arrival/m1')?.value as ArrivalRecord | undefined;
     if (arrival !== undefined) {
       records.delete('incoming/m1');
+      // What it lacks came over a stream that died with its agent.
+      const isShort = arrival.postcopy && this.guest.copies.destination === 'stopped';
+      if (isShort) this.guest.set('destination', 'killed');
       return this.#restoreDestination(arrival);
     }
     const incoming = records.get('incoming/m1')?.value as IncomingRecord | undefined;
@@ -312,8 +292,10 @@ export class MigrationWorld {
 
   #newSource(isRestored: boolean): SourceMachine {
     this.#isResumed = !isRestored && this.records.source.has('outgoing/m1');
+    const fence = this.records.source.get('fence/m1')?.value as FenceRecord | undefined;
     return new SourceMachine({
       terms: isRestored ? { ...this.terms, verify: 'off' } : this.terms,
+      isPostcopy: isRestored && (fence?.postcopy ?? false),
       self: 'a',
       to: 'b',
       fence: { reference: REFERENCE },
@@ -321,6 +303,7 @@ export class MigrationWorld {
       isRestored,
       isResumed: this.#isResumed,
       ...(this.#options.ladder === undefined ? {} : { ladder: this.#options.ladder }),
+      ...(this.#options.postcopy === true ? { ladder: POSTCOPY_LADDER } : {}),
     });
   }
 
@@ -377,8 +360,11 @@ export class MigrationWorld {
       this.#later('source host', `source ${what}`, run);
     const done = (operation: 'fence' | 'abortGuest' | 'unfence' | 'release'): void =>
       this.stepSource({ type: 'done', operation, outcome: succeeded(undefined) });
+    const left = (outcome: Outcome<void>): void =>
+      this.stepSource({ type: 'done', operation: 'postcopy', outcome });
     const last = { sentPages: 100, remainingBytes: 0, elapsedUs: 1000, stopped: false };
-    const report = this.#options.roundReport?.(this.source.round + 1) ?? last;
+    const stalled = this.#options.postcopy === true ? STALLED : last;
+    const report = this.#options.roundReport?.(this.source.round + 1) ?? stalled;
     switch (effect.type) {
       case 'openOutgoing':
         return later('opens', () => this.stepSource({ type: 'opened', outcome: succeeded(null) }));
@@ -410,6 +396,10 @@ export class MigrationWorld {
           this.guest.set('source', 'stopped');
           this.stepSource({ type: 'copied', outcome: succeeded(last) });
         });
+      case 'postcopy':
+        if (this.log.settled?.owner === 'a') this.guest.violations.push('it ran before the commit');
+        return later('starts post-copy', () => this.stream.start(left));
+      case 'stopForPostcopy':
       case 'fence':
         return later('fences', () => {
           this.guest.set('source', 'stopped');
@@ -425,11 +415,18 @@ export class MigrationWorld {
         return later(effect.type, () => {
           const isAlive = this.guest.copies.source !== 'killed';
           if (isAlive) this.guest.set('source', 'running');
+          if (this.stream.ran && !this.wasClaimed) {
+            this.guest.violations.push('a copy ran whose guest had gone on elsewhere');
+          }
           const outcome: Outcome<void> = isAlive ? succeeded(undefined) : failed(GONE);
           this.stepSource({ type: 'done', operation: effect.type, outcome });
         });
       case 'release':
         return later('releases', () => {
+          const isNeeded = this.stream.ran && !this.stream.isWhole;
+          if (isNeeded && this.log.settled?.by.type === 'migrated') {
+            this.guest.violations.push('pages were thrown away that nobody else has');
+          }
           this.guest.set('source', 'killed');
           done('release');
         });
@@ -468,8 +465,15 @@ export class MigrationWorld {
         return later('hashes', () => step({ type: 'held', firstPage, outcome }));
       }
       case 'load':
+        if (this.#isEarly)
+          return this.stream.whenWhole((outcome) => step({ type: 'loaded', outcome }));
         return later('loads', () => step({ type: 'loaded', outcome: succeeded(undefined) }));
       case 'resume':
+        if (this.#isEarly) {
+          return this.stream.whenRunning((outcome) => {
+            step({ type: 'resumed', outcome: outcome.ok ? succeeded(REFERENCE) : outcome });
+          });
+        }
         return later('resumes', () => {
           const isAlive = this.guest.copies.destination !== 'killed';
           if (isAlive) this.guest.set('destination', 'running');
@@ -492,6 +496,11 @@ export class MigrationWorld {
       default:
         return this.#performCommon('destination', effect, step);
     }
+  }
+
+  /** Its memory was not all here when it became the destination's; one that an earlier agent left is judged by itself. */
+  get #isEarly(): boolean {
+    return this.destination?.awaitsMemory ?? false;
   }
 
   get isSettled(): boolean {

@@ -276,6 +276,7 @@ export class DestinationSession {
     const { migrationId, transferId, epoch } = terms;
     return {
       ...{ migrationId, transferId, epoch, link: link.bulk, description: describe(terms) },
+      mayPostcopy: terms.allowPostcopy,
       onFailure: (error) => void onFailure(error),
       onReturn: (data) => {
         if (!this.#sayBack(data)) void onFailure(deafSource());

@@ -99,6 +99,8 @@ const PHASES: Readonly<Record<SourcePhase, MigrationPhase>> = {
   outcomeUnknown: 'outcomeUnknown',
   committed: 'committing',
   unconfirmed: 'outcomeUnknown',
+  switching: 'committing',
+  postcopy: 'postcopy',
   unfencing: 'failed',
   verifying: 'verifying',
   releasing: 'verifying',

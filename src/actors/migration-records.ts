@@ -49,6 +49,7 @@ export function decodeFence(record: StoredRecord): FenceRecord {
     to: text(record, fields, 'to'),
     epoch: count(record, fields, 'epoch'),
     reference: reference(record, fields),
+    postcopy: fields['postcopy'] === true,
   };
 }
 
@@ -60,6 +61,7 @@ export function decodeArrival(record: StoredRecord): ArrivalRecord {
     from: text(record, fields, 'from'),
     epoch: count(record, fields, 'epoch'),
     reference: reference(record, fields),
+    postcopy: fields['postcopy'] === true,
   };
 }
 

@@ -54,6 +54,7 @@ export interface SourceSessionOptions extends SessionParts {
   readonly link: SessionLink | null;
   readonly profile: TransferProfile;
   readonly isRestored: boolean;
+  readonly isPostcopy?: boolean;
   readonly isResumed: boolean;
   readonly ladder?: Omit<LadderOptions, 'maxDowntimeMs'>;
   /** Bytes per second that the link lets through right now; 0 is unlimited. */
@@ -110,14 +111,14 @@ export class SourceSession {
   #isFinished = false;
 
   constructor(options: SourceSessionOptions, context: ActorContext<SourceMessage>) {
-    const { terms, from, to, reference, link, isRestored, isResumed } = options;
+    const { terms, from, to, reference, link, isRestored, isResumed, isPostcopy = false } = options;
     this.#options = options;
     this.#startedAtUs = context.nowUs();
     this.#shell = new MigrationShell(terms.migrationId, link, options);
     const fence = { reference };
     const linkIsUp = link !== null;
     this.#machine = new SourceMachine({
-      ...{ terms, self: from, to, fence, linkIsUp, isRestored, isResumed },
+      ...{ terms, self: from, to, fence, linkIsUp, isRestored, isResumed, isPostcopy },
       ...(options.ladder === undefined ? {} : { ladder: options.ladder }),
     });
     if (isRestored || isResumed || options.guest === null) this.#step({ type: 'start' }, context);
@@ -265,6 +266,14 @@ export class SourceSession {
         const fenced = done('fence');
         return context.effect(() => opened(outgoing).fence(fenced));
       }
+      case 'stopForPostcopy': {
+        const fenced = done('fence');
+        return context.effect(() => stopForPostcopy(opened(outgoing), fenced));
+      }
+      case 'postcopy': {
+        const whole = done('postcopy');
+        return context.effect(() => this.#postcopy(whole));
+      }
       case 'digests': {
         const { firstPage, pageCount } = effect;
         const answered = context.completion<Uint8Array>((outcome) =>
@@ -306,7 +315,7 @@ export class SourceSession {
     }
     const { transferId, epoch, migrationId, maxDowntimeMs } = terms;
     const mayThrottle = (this.#options.ladder?.throttlePercentMax ?? 0) > 0;
-    const limits = { maxDowntimeMs, mayThrottle };
+    const limits = { maxDowntimeMs, mayThrottle, mayPostcopy: terms.allowPostcopy };
     const options = {
       ...{ transferId, epoch, migrationId, ...limits, profile, endpoint, link: link.bulk },
     };
@@ -334,15 +343,28 @@ export class SourceSession {
   }
 
   #unfence(done: Completion<void>): void {
-    const { guest, terms } = this.#options;
+    const { guest } = this.#options;
     if (guest !== null) return guest.unfence(done);
-    done(
-      failed(
-        new DwcpError('ERR_DWCP_GUEST_FAILED', `the process of "${terms.guestName}" is gone`, {
-          hint: 'Its memory is lost on this host; start it anew, or look for it at the destination.',
-        }),
-      ),
-    );
+    done(failed(this.#gone()));
+  }
+
+  #gone(): DwcpError {
+    const what = `the process of "${this.#options.terms.guestName}" is gone`;
+    return new DwcpError('ERR_DWCP_GUEST_FAILED', what, {
+      hint: 'Its memory is lost on this host; start it anew, or look for it at the destination.',
+    });
+  }
+
+  /** Of what an earlier process began only QEMU itself knows how far it got. */
+  #postcopy(done: Completion<void>): void {
+    const { guest } = this.#options;
+    if (this.#outgoing?.postcopy !== undefined) return this.#outgoing.postcopy(done);
+    if (guest?.hasLeft === undefined) return done(failed(this.#gone()));
+    guest.hasLeft((left) => {
+      if (!left.ok) return done(left);
+      const what = 'its agent restarted in the middle of post-copy';
+      done(left.value ? succeeded(undefined) : failed(new DwcpError('ERR_DWCP_CLOSED', what)));
+    });
   }
 
   /** Without an outgoing migration (a restarted agent) the frozen guest itself is killed. */
@@ -379,6 +401,7 @@ export class SourceSession {
       to,
       rounds: this.#machine.round,
       steps: this.#machine.ladderSteps,
+      postcopy: this.#machine.isPostcopy,
       totalMs: (context.nowUs() - this.#startedAtUs) / 1000,
       stoppedMs: this.#stoppedMs,
       wireBytes: this.#transfer.wireBytes,
@@ -399,7 +422,8 @@ export class SourceSession {
   }
 
   #sampleTransfer(context: ActorContext<SourceMessage>): void {
-    if (this.#outgoing === null || RUNS_AGAIN.has(this.#machine.phase)) return;
+    const { phase } = this.#machine;
+    if (this.#outgoing === null || (RUNS_AGAIN.has(phase) && phase !== 'postcopy')) return;
     this.#transfer = added(this.#outgoing.progress(), this.#spent);
     this.#goodputBytesPerSec = this.#goodput.sample(this.#transfer.ackedBytes, context.nowUs());
   }
@@ -441,10 +465,11 @@ export class SourceSession {
 
 const NOTHING = new Uint8Array(0);
 
-type SimpleOperation = 'fence' | 'abortGuest' | 'unfence' | 'release';
+type SimpleOperation = 'fence' | 'abortGuest' | 'unfence' | 'postcopy' | 'release';
 
 /** From here on the guest runs somewhere again, and its source's counters stand still. */
 const RUNS_AGAIN: ReadonlySet<SourcePhase> = new Set([
+  'postcopy',
   'unfencing',
   'verifying',
   'releasing',
@@ -463,6 +488,11 @@ function compareHeld(
 ): void {
   if (outgoing.held !== undefined) return outgoing.held(firstPage, hashes, done);
   done(failed(new DwcpError('ERR_DWCP_UNSUPPORTED', 'nothing of this guest can be regained')));
+}
+
+function stopForPostcopy(outgoing: OutgoingMigration, done: Completion<void>): void {
+  if (outgoing.stopForPostcopy !== undefined) return outgoing.stopForPostcopy(done);
+  done(failed(new DwcpError('ERR_DWCP_UNSUPPORTED', 'this guest cannot be moved by post-copy')));
 }
 
 function opened(outgoing: OutgoingMigration | null): OutgoingMigration {

@@ -83,7 +83,7 @@ function payload(migrationId: string, message: MigrationMessage): dwcp.IEnvelope
     case 'loaded':
       return { loaded: { migrationId } };
     case 'fenced':
-      return { fenced: { migrationId, epoch: message.epoch } };
+      return { fenced: { migrationId, epoch: message.epoch, postcopy: message.postcopy } };
     case 'resumed':
       return { resumed: { migrationId } };
     case 'resumedQuery':
@@ -150,7 +150,10 @@ function decode(migrationId: string, envelope: dwcp.IEnvelope): MigrationMessage
   if (envelope.heldRequest) return decodeHeldRequest(envelope.heldRequest);
   if (envelope.heldPages) return decodeHeldPages(envelope.heldPages);
   if (envelope.loaded) return { type: 'loaded' };
-  if (envelope.fenced) return { type: 'fenced', epoch: integer(envelope.fenced.epoch, 'epoch') };
+  if (envelope.fenced) {
+    const { epoch, postcopy } = envelope.fenced;
+    return { type: 'fenced', epoch: integer(epoch, 'epoch'), postcopy: postcopy ?? false };
+  }
   if (envelope.resumed) return { type: 'resumed' };
   if (envelope.resumedQuery) return { type: 'resumedQuery' };
   if (envelope.abort) {
@@ -218,6 +221,7 @@ export function decodeTerms(migrationId: string, request: dwcp.IPrepareRequest):
     maxDowntimeMs: integer(request.maxDowntimeMs, 'maxDowntimeMs'),
     resumeGraceMs: resumeGrace(request.resumeGraceMs),
     verify: verify ?? 'after',
+    allowPostcopy: request.allowPostcopy ?? false,
   };
 }
 

@@ -1,4 +1,6 @@
 /** What an operator asks of the migrations of a node: begin, limit, cancel, claim. */
+import type { MigrateOptions } from '../node.ts';
+import type { GuestKind } from '../ports/hypervisor.ts';
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import type { OwnershipAnswer } from '../protocols/ownership/types.ts';
 import { type Completion, DwcpError, failed, succeeded } from '../util/errors.ts';
@@ -46,6 +48,9 @@ export class Operations {
     }
     const { guest, epoch } = managed;
     const { kind, memoryBytes, pageBytes, machine, launch } = guest.description;
+    const unfit = unfitForPostcopy(kind, options);
+    if (unfit !== null) return context.effect(() => done(failed(unfit)));
+    const mayPostcopy = options.allowPostcopy ?? this.#parts.options.allowPostcopy ?? false;
     const terms: MigrationTerms = {
       migrationId: command.migrationId,
       guestName,
@@ -59,6 +64,8 @@ export class Operations {
       maxDowntimeMs: options.maxDowntimeMs ?? DEFAULT_MAX_DOWNTIME_MS,
       resumeGraceMs: this.#parts.options.resumeGraceMs,
       verify: options.verify ?? (kind === 'qemu' ? 'strict' : 'after'),
+      // Whoever asks for a comparison by name gets one.
+      allowPostcopy: kind === 'qemu' && mayPostcopy && options.verify !== 'strict',
     };
     links.willSend(to, memoryBytes);
     bandwidth.setMigration(terms.migrationId, to, options.maxBandwidth ?? migrationBandwidth);
@@ -67,6 +74,7 @@ export class Operations {
     const ladder = {
       maxDowntimeCeilingMs: options.maxDowntimeCeilingMs ?? terms.maxDowntimeMs,
       throttlePercentMax: options.throttlePercentMax ?? 0,
+      mayPostcopy: terms.allowPostcopy,
     };
     sessions.spawnSource(
       {
@@ -139,10 +147,26 @@ export class Operations {
     session?.ref.tell({ type: 'claimed', operator });
     // A copy that is being compared is one that runs elsewhere: it is released, and not woken.
     const phase = options.view.migrations.get(session?.migrationId ?? '')?.phase;
-    const resumed = guests.get(guestName) !== undefined && phase !== 'verifying';
+    const isElsewhere = phase === 'verifying' || phase === 'postcopy';
+    const resumed = guests.get(guestName) !== undefined && !isElsewhere;
     const epoch = value.vm?.epoch ?? 0;
     context.effect(() => done(succeeded({ guest: guestName, epoch, resumed })));
   }
+}
+
+/** Asked for by name where it cannot be had; the configuration's default merely does not apply there. */
+function unfitForPostcopy(kind: GuestKind, options: MigrateOptions): DwcpError | null {
+  if (options.allowPostcopy !== true) return null;
+  if (kind !== 'qemu') {
+    return new DwcpError('ERR_DWCP_UNSUPPORTED', `a ${kind} guest cannot be moved by post-copy`, {
+      hint: 'Leave --allow-postcopy out; only QEMU guests know it.',
+    });
+  }
+  if (options.verify !== 'strict') return null;
+  const what = 'a guest that runs before its memory came cannot be compared before it runs';
+  return new DwcpError('ERR_DWCP_USAGE', what, {
+    hint: 'Choose --allow-postcopy or --verify strict.',
+  });
 }
 
 function unknownVm(guestName: string): DwcpError {

@@ -15,6 +15,8 @@ export interface NodeActorOptions {
   readonly maxConcurrentMigrations: number;
   /** How long a move from here waits for a broken link while its guest runs. */
   readonly resumeGraceMs: number;
+  /** Of a migration that does not say so itself. */
+  readonly allowPostcopy?: boolean;
   /** Bytes per second: of a link that nobody limits, and of a migration that names no limit. */
   readonly maxBandwidth?: number;
   readonly migrationBandwidth?: number;

@@ -161,6 +161,7 @@ class RecoveryRun {
       return this.#storage.remove(`arrival/${migrationId}`, done);
     }
     adoptGuest(this.#hypervisors, reference, (adopted) => {
+      if (adopted.ok && record.postcopy) return this.#findEarly(record, adopted.value, done);
       if (adopted.ok) this.#arrivals.push({ record, guest: adopted.value });
       else if (adopted.error.code === 'ERR_DWCP_GUEST_FAILED') {
         this.#arrivals.push({ record, guest: null });
@@ -168,6 +169,21 @@ class RecoveryRun {
         this.#faults.push(adopted.error);
       }
       done(succeeded(undefined));
+    });
+  }
+
+  /** Its memory was still to come, over a stream that ended with its agent: unless it ran, it never will. */
+  #findEarly(record: ArrivalRecord, guest: Guest, done: Completion<void>): void {
+    guest.state((state) => {
+      if (state.ok && state.value === 'running') {
+        this.#arrivals.push({ record, guest });
+        return done(succeeded(undefined));
+      }
+      guest.kill((killed) => {
+        if (!killed.ok) this.#faults.push(killed.error);
+        else this.#arrivals.push({ record, guest: null });
+        done(succeeded(undefined));
+      });
     });
   }
 

@@ -34,6 +34,7 @@ export interface SourceSpec {
   readonly reference: Guest['reference'];
   readonly profile: TransferProfile;
   readonly isRestored: boolean;
+  readonly isPostcopy?: boolean;
   readonly isResumed: boolean;
   readonly ladder?: Omit<LadderOptions, 'maxDowntimeMs'>;
   readonly done: Completion<MigrationReceipt> | null;

@@ -218,7 +218,7 @@ export class NodeState {
 
   /** An earlier process gave a guest up and did not come to know what became of it. */
   #settleFence({ record, guest }: Recovery['fences'][number], context: NodeContext): void {
-    const { migrationId, guestName, epoch, reference, to } = record;
+    const { migrationId, guestName, epoch, reference, to, postcopy } = record;
     const terms = { ...UNKNOWN_TERMS, migrationId, guestName, epoch, guestKind: reference.kind };
     this.#sessions.spawnSource(
       {
@@ -227,6 +227,7 @@ export class NodeState {
         guest,
         reference,
         profile: 'v3',
+        isPostcopy: postcopy,
         isRestored: true,
         isResumed: false,
         done: null,
@@ -281,4 +282,5 @@ const UNKNOWN_TERMS = {
   maxDowntimeMs: DEFAULT_MAX_DOWNTIME_MS,
   resumeGraceMs: 0,
   verify: 'off',
+  allowPostcopy: false,
 } as const;

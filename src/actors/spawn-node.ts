@@ -174,6 +174,7 @@ function spawnActor(
     nodeActor({
       ...{ id, hypervisors, storage, recovery, ownership, maxConcurrentMigrations, view, log },
       resumeGraceMs: options.resumeGraceMs ?? NODE_DEFAULTS.resumeGraceMs,
+      allowPostcopy: options.allowPostcopy ?? false,
       maxBandwidth: options.maxBandwidth ?? 0,
       migrationBandwidth: options.migrationBandwidth ?? 0,
       ...cpuBudget(options.maxCpuPercent ?? 0, cpuUsedUs),

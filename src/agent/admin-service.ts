@@ -218,7 +218,7 @@ function policyOf(text: string): LinkMode | 'auto' {
 
 function migrateOptions(request: dwcp.AdminMigrateRequest): MigrateOptions {
   const { to, maxDowntimeMs, maxDowntimeCeilingMs, throttlePercentMax } = request;
-  const { maxBandwidth, verify, profile } = request;
+  const { maxBandwidth, verify, profile, allowPostcopy } = request;
   if (verify !== '' && verify !== 'after' && verify !== 'strict' && verify !== 'off') {
     throw new DwcpError('ERR_DWCP_USAGE', `verify cannot be "${verify}"`, {
       hint: 'Use after, strict or off.',
@@ -236,6 +236,7 @@ function migrateOptions(request: dwcp.AdminMigrateRequest): MigrateOptions {
     ...(maxDowntimeMs === 0 ? {} : { maxDowntimeMs }),
     ...(maxDowntimeCeilingMs === 0 ? {} : { maxDowntimeCeilingMs }),
     ...(throttlePercentMax === 0 ? {} : { throttlePercentMax }),
+    ...(allowPostcopy ? { allowPostcopy } : {}),
     ...(maxBandwidth === 0 ? {} : { maxBandwidth }),
     ...(verify === '' ? {} : { verify }),
   };

@@ -212,6 +212,7 @@ export function receiptFromWire(wire: dwcp.AdminReceipt.$Properties): MigrationR
     to: wire.to ?? '',
     rounds: wire.rounds ?? 0,
     steps: wire.steps ?? [],
+    postcopy: wire.postcopy ?? false,
     totalMs: wire.totalMs ?? 0,
     stoppedMs: wire.stoppedMs ?? 0,
     wireBytes: wire.wireBytes ?? 0,

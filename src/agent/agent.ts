@@ -80,6 +80,7 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     maxBandwidth,
     maxConcurrentMigrations: config.migrations.concurrent,
     resumeGraceMs: config.migrations.resumeGraceMs,
+    allowPostcopy: config.migrations.allowPostcopy,
     maxCpuPercent: config.migrations.maxCpuPercent,
     migrationBandwidth: config.migrations.maxBandwidth,
     qemu: config.qemu,

@@ -54,6 +54,8 @@ export interface MigrationsConfig {
   readonly concurrent: number;
   /** How long a move from here waits for a broken link while its guest runs. */
   readonly resumeGraceMs: number;
+  /** QEMU guests that do not converge may run at the destination early: losing either host then loses them. */
+  readonly allowPostcopy: boolean;
   /** Of one core; 0 is unlimited. */
   readonly maxCpuPercent: number;
   /** Bytes per second of a migration that names no limit; 0 is unlimited. */
@@ -186,6 +188,7 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
         .min(0)
         .max(RESUME_GRACE_MS_MAX)
         .default(NODE_DEFAULTS.resumeGraceMs),
+      allowPostcopy: z.boolean().default(false),
       maxCpuPercent: z.number().int().min(0).max(6400).default(0),
       maxBandwidth: rate.default(0),
     })

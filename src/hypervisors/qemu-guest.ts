@@ -120,11 +120,12 @@ class QemuHypervisor implements Hypervisor {
         });
         checkTwin(description, guest.description);
         const qmp = await guest.qmp();
-        await prepareMigration(qmp, 'destination');
+        const { mayPostcopy = false } = options;
+        await prepareMigration(qmp, 'destination', { mayPostcopy });
         const path = join(runDirectory, 'in');
         await qmp.ask('migrate-incoming', { uri: `unix:${path}` });
         // The memory is there twice until the guest runs: once in QEMU, once beside it.
-        const byPages = freemem() > 2 * description.memoryBytes;
+        const byPages = !mayPostcopy && freemem() > 2 * description.memoryBytes;
         return new QemuIncoming({ guest, qmp, qemuPath: path, byPages, options });
       } catch (error) {
         await killAll(runDirectory);

@@ -73,6 +73,8 @@ export interface Guest {
    * outlive its agent.
    */
   resumeIncoming?(options: IncomingOptions, done: Completion<IncomingGuest>): void;
+  /** Of a guest that was moved by post-copy: whether the last of its pages is at the destination. */
+  hasLeft?(done: Completion<boolean>): void;
   /** Completes when the process has exited. */
   kill(done: Completion<void>): void;
   /** Forgets the guest without touching it: it outlives its agent. */
@@ -123,6 +125,8 @@ export interface OutgoingOptions extends TransferName {
   readonly profile: TransferProfile;
   /** The guest may be slowed down so that it converges; default false. */
   readonly mayThrottle?: boolean;
+  /** Both ends get ready for post-copy; default false. */
+  readonly mayPostcopy?: boolean;
   readonly onFailure: (error: DwcpError) => void;
 }
 
@@ -150,6 +154,16 @@ export interface OutgoingMigration {
   stopAndCopy(done: Completion<RoundReport>): void;
   /** After it nothing but unfence or abort can make the guest run: every thread is seen stopped. */
   fence(done: Completion<void>): void;
+  /**
+   * In the place of `stopAndCopy` and `fence`: the guest stands still by its run state, and nothing but abort
+   * makes it run. Its process is not frozen, since it has pages to give. Absent where there is no post-copy.
+   */
+  stopForPostcopy?(done: Completion<void>): void;
+  /**
+   * Only after the commit is applied, and never undone: the guest's devices go to the destination, which runs
+   * it, and then its pages. Done when the last one is there.
+   */
+  postcopy?(done: Completion<void>): void;
   /** Of the frozen memory itself, never of send buffers. `PAGE_DIGEST_BYTES` per page. */
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;
   /**
@@ -190,6 +204,8 @@ export interface IncomingOptions extends TransferName {
    * it over the control channel, in order, to {@link OutgoingMigration.writeReturn}. QEMU only.
    */
   readonly onReturn: (bytes: Uint8Array) => void;
+  /** As {@link OutgoingOptions.mayPostcopy}. */
+  readonly mayPostcopy?: boolean;
 }
 
 /** What the source's side of the guest must know; plain JSON. */
@@ -198,7 +214,10 @@ export type IncomingEndpoint = Readonly<Record<string, unknown>>;
 export interface IncomingGuest {
   readonly endpoint: IncomingEndpoint;
   readonly reference: GuestReference;
-  /** Called by the session once the source said that all is sent; done when the guest could run. */
+  /**
+   * Called by the session once the source said that all is sent; done when the guest could run. After a resume
+   * that went before it (post-copy): when all of its memory is here.
+   */
   loaded(done: Completion<void>): void;
   /** As landed (memory guest) or of the loaded memory (QEMU), before the resume only for the latter. */
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;

@@ -367,6 +367,7 @@ describe('two nodes', () => {
     const value = {
       ...{ migrationId: 'm1', guestName: 'vm', from: 'a', epoch: 2 },
       reference: copy.reference,
+      postcopy: false,
     };
     await stored((done) => {
       storage.put('arrival/m1', encodeRecordValue({ kind: 'arrival', value }), done);

@@ -26,6 +26,7 @@ export const RECEIPT: MigrationReceipt = {
   to: 'b',
   rounds: 3,
   steps: ['encode harder'],
+  postcopy: true,
   totalMs: 1234.5,
   stoppedMs: 41.5,
   wireBytes: 5_000,

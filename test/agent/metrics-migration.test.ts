@@ -62,7 +62,10 @@ before(async () => {
         },
         ...{ congestionControl: 'auto', maxBandwidth: 0 },
       },
-      migrations: { concurrent: 4, resumeGraceMs: 0, maxCpuPercent: 0, maxBandwidth: 0 },
+      migrations: {
+        ...{ concurrent: 4, resumeGraceMs: 0, allowPostcopy: false },
+        ...{ maxCpuPercent: 0, maxBandwidth: 0 },
+      },
       cache: null,
       qemu: { binary: 'qemu-system-x86_64', args: [], env: {} },
       log: { level: 'fatal' },

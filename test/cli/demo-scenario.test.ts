@@ -53,7 +53,7 @@ function clusterOf({
     startGuest: async () => guest(1),
     migrate: async () => {
       moved = true;
-      return { ...RECEIPT, verified };
+      return { ...RECEIPT, verified, postcopy: verified === null };
     },
   });
   return { clients: new Map(['a', 'b', 'c'].map((id) => [id, clientOf(id)])) };
@@ -80,6 +80,7 @@ test('the document has exactly the keys that people script against', async () =>
     },
     owner: { before: 'a', after: 'b', epoch: 2 },
     verified: true,
+    postcopy: false,
   });
 });
 
@@ -98,7 +99,8 @@ test('a guest that stands still after its move fails the demo', async () => {
 });
 
 test('a move that was not verified is never called verified', async () => {
-  assert.equal((await runDemo(clusterOf({ verified: null }), OPTIONS)).verified, false);
+  const document = await runDemo(clusterOf({ verified: null }), OPTIONS);
+  assert.deepEqual([document.verified, document.postcopy], [false, true]);
 });
 
 test('a guest that runs where the log does not say fails the demo', async () => {

@@ -29,6 +29,7 @@ interface Trace {
   readonly maxDowntimeMs: number;
   readonly maxDowntimeCeilingMs: number;
   readonly throttlePercentMax: number;
+  readonly mayPostcopy?: boolean;
 }
 
 interface Ending {
@@ -76,7 +77,7 @@ function run(trace: Trace): Ending {
     const rate = (toSend / elapsedUs) * 1e6;
     const neededMs = remainingBytes === 0 ? 0 : Math.ceil((remainingBytes / rate) * 1000);
     const ending = { decision, rounds: round, left, neededMs, ladder, helps };
-    if (decision.action === 'stopAndCopy' || decision.action === 'abort') return ending;
+    if (decision.action !== 'round' && decision.action !== 'help') return ending;
     toSend = Math.max(4096, remainingBytes);
   }
 }
@@ -167,6 +168,15 @@ describe('the convergence ladder', () => {
     assert.ok(decision.action === 'abort');
     assert.equal(decision.error.code, 'ERR_DWCP_NOT_CONVERGING');
     assert.match(decision.error.message, /tried: encode harder; more streams/);
+  });
+
+  it('takes post-copy in the place of giving up, last of all, where that is allowed', () => {
+    const raised = { ...HOPELESS, maxDowntimeCeilingMs: 301, dirtyBytesPerSec: [9000 * MB] };
+    const { decision, ladder } = run({ ...raised, mayPostcopy: true });
+    assert.equal(decision.action, 'postcopy');
+    assert.deepEqual(ladder.steps.slice(-2), ['301 ms of downtime instead of 300 ms', 'post-copy']);
+    assert.match(decision.reason, /^post-copy: \d+ rounds did not get below/);
+    assert.equal(run(raised).decision.action, 'abort');
   });
 
   it('stops climbing as soon as a step helped', () => {

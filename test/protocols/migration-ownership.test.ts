@@ -11,6 +11,7 @@ import type { SourceEffect, SourceInput } from '../../src/protocols/migration/so
 import type { VerifyMode } from '../../src/protocols/migration/types.ts';
 
 const PAGES = 20_000;
+const FENCED = { type: 'fenced', epoch: 2, postcopy: false } as const;
 
 type Step = number | Fault;
 
@@ -243,7 +244,7 @@ describe('a planted bug of ownership is caught', () => {
   it('of a source that sends fenced before its record is durable', () => {
     const tamper = (effect: SourceEffect): readonly SourceEffect[] => {
       if (effect.type !== 'persist' || effect.token !== 'fence') return [effect];
-      return [{ type: 'send', after: 'fence', message: { type: 'fenced', epoch: 2 } }, effect];
+      return [{ type: 'send', after: 'fence', message: FENCED }, effect];
     };
     isCaught({ tamper }, /fenced overtook its record/);
   });

@@ -11,7 +11,7 @@ import { type DemoDocument, type DemoOptions, runDemo } from '../demo/scenario.t
 import { TickWatch } from '../demo/tick-watch.ts';
 import { showMigration } from '../migration-display.ts';
 import { addCommand, type JsonOption, printResult } from '../output.ts';
-import { profileOption } from './migrate.ts';
+import { postcopyOption, profileOption, warnOfPostcopy } from './migrate.ts';
 
 interface DemoCommandOptions extends JsonOption {
   readonly guest: string;
@@ -19,6 +19,7 @@ interface DemoCommandOptions extends JsonOption {
   readonly dirtyRate?: string;
   readonly mode: string;
   readonly profile?: string;
+  readonly allowPostcopy?: boolean;
   readonly inside?: string;
 }
 
@@ -41,6 +42,7 @@ export function addDemoCommand(program: Command): void {
       'datacenter',
     )
     .addOption(profileOption())
+    .addOption(postcopyOption())
     .addOption(new Option('--inside <wan>', 'on which hosts to run').hideHelp())
     .action(demo);
 }
@@ -48,6 +50,7 @@ export function addDemoCommand(program: Command): void {
 async function demo(options: DemoCommandOptions): Promise<void> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const wanted = demoOptions(options);
+  if (options.inside === undefined) warnOfPostcopy(options);
   if (wanted.mode === 'internet' && options.inside === undefined) {
     const { size, dirtyRate } = defaultsOf(wanted);
     if (options.size === undefined)
@@ -66,7 +69,7 @@ async function demo(options: DemoCommandOptions): Promise<void> {
 
 /** The same demo again. */
 function wordsOf(
-  { guest, mode, profile, memoryBytes, dirtyBytesPerSec }: Wanted,
+  { guest, mode, profile, memoryBytes, dirtyBytesPerSec, allowPostcopy }: Wanted,
   { json }: JsonOption,
 ) {
   const sizes = ['--size', `${memoryBytes}`, '--dirty-rate', `${dirtyBytesPerSec}`];
@@ -78,6 +81,7 @@ function wordsOf(
     '--profile',
     profile,
     ...sizes,
+    ...(allowPostcopy ? ['--allow-postcopy'] : []),
     ...(json ? ['--json'] : []),
   ];
 }
@@ -120,7 +124,8 @@ async function demoOver(
     display.stop();
     printResult(options, document, describeDemo(document));
     if (watch?.fault) say(`the guest's serial port: ${watch.fault}`);
-    if (!document.verified || document.workload.invariantHeld === false) process.exitCode = 1;
+    if (!(document.verified || document.postcopy) || document.workload.invariantHeld === false)
+      process.exitCode = 1;
   } catch (error) {
     if (!signal.aborted) throw error;
     throw new DwcpError('ERR_DWCP_CANCELLED', 'the demo was interrupted', { cause: error });
@@ -132,7 +137,10 @@ async function demoOver(
   }
 }
 
-type Wanted = Pick<DemoOptions, 'guest' | 'mode' | 'profile' | 'memoryBytes' | 'dirtyBytesPerSec'>;
+type Wanted = Pick<
+  DemoOptions,
+  'guest' | 'mode' | 'profile' | 'memoryBytes' | 'dirtyBytesPerSec' | 'allowPostcopy'
+>;
 
 /**
  * An emulated VM is slower than the embedded guest, and so is asked for less; so is whoever has a wire of
@@ -161,13 +169,22 @@ function demoOptions(options: DemoCommandOptions): Wanted {
   const leastBytes = guest === 'qemu' ? 128 * 2 ** 20 : 2 ** 20;
   if (memoryBytes < leastBytes) throw wrong('--size', size, `${formatBytes(leastBytes)} or more`);
   const profile = TRANSFER_PROFILES.find((each) => each === options.profile) ?? 'v3';
-  return { guest, mode, profile, memoryBytes, dirtyBytesPerSec: parseBytes(dirtyRate) };
+  const { allowPostcopy = false } = options;
+  if (allowPostcopy && guest !== 'qemu')
+    throw wrong('--guest', guest, 'qemu, with --allow-postcopy');
+  const dirtyBytesPerSec = parseBytes(dirtyRate);
+  return { guest, mode, profile, memoryBytes, dirtyBytesPerSec, allowPostcopy };
 }
 
 function wrong(option: string, value: string, allowed: string): DwcpError {
   return new DwcpError('ERR_DWCP_USAGE', `${option} cannot be "${value}"`, {
     hint: `Allowed: ${allowed}.`,
   });
+}
+
+function verdictOf({ verified, postcopy }: DemoDocument): string {
+  if (postcopy) return 'no: it ran before its memory came (post-copy)';
+  return verified ? 'yes, page by page' : 'NO';
 }
 
 function describeDemo(document: DemoDocument & { readonly path: string }): string {
@@ -182,6 +199,6 @@ function describeDemo(document: DemoDocument & { readonly path: string }): strin
     `downtime   ${document.downtimeMs.toFixed(1)} ms, ${document.guest === 'qemu' ? 'seen at its serial port' : 'seen by the guest'}`,
     `sent       ${formatBytes(document.wireBytes)} (pages: ${pages.raw} raw, ${pages.compressed} compressed, ${pages.delta} delta, ${pages.duplicate} duplicate, ${pages.zero} zero)`,
     `workload   ${workload.operationsBefore} -> ${workload.operationsAfter} operations, invariant ${invariant}`,
-    `verified   ${document.verified ? 'yes, page by page' : 'NO'}`,
+    `verified   ${verdictOf(document)}`,
   ].join('\n');
 }

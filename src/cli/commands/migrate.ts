@@ -12,6 +12,7 @@ interface MigrateCommandOptions extends ConnectionOptions {
   readonly maxDowntime?: string;
   readonly maxDowntimeCeiling?: string;
   readonly throttle?: string;
+  readonly allowPostcopy?: boolean;
   readonly maxBandwidth?: string;
   readonly verify?: string;
   readonly profile?: string;
@@ -28,10 +29,12 @@ export function addMigrateCommand(program: Command): void {
     .option('--max-downtime <ms>', 'how long it may stand still, in milliseconds')
     .option('--max-downtime-ceiling <ms>', 'what that may be raised to if nothing else helps')
     .option('--throttle <percent>', 'slow the guest down by at most so much if it must be (QEMU)')
+    .addOption(postcopyOption())
     .option('--max-bandwidth <rate>', 'such as 100MiB/s; "dwcp limit" changes it while it runs')
     .option('--verify <mode>', 'after, strict or off')
     .addOption(profileOption());
   addConnectionOptions(command).action(async (vm: string, options: MigrateCommandOptions) => {
+    warnOfPostcopy(options);
     const display = options.json ? null : showMigration();
     try {
       const receipt = await withAgent(options, (client) =>
@@ -55,8 +58,22 @@ export function profileOption(): Option {
   return new Option('--profile <name>', text).choices([...TRANSFER_PROFILES]);
 }
 
+export function postcopyOption(): Option {
+  const text =
+    'QEMU, as the last step: run it at the destination before its memory came; losing either host then loses the VM';
+  return new Option('--allow-postcopy', text);
+}
+
+export function warnOfPostcopy({ allowPostcopy }: { readonly allowPostcopy?: boolean }): void {
+  if (allowPostcopy !== true) return;
+  process.stderr.write(
+    'warning: post-copy is allowed. If it comes to that, losing either host before the last page arrived loses the VM, and nothing is compared.\n',
+  );
+}
+
 function migrateOptions(options: MigrateCommandOptions): MigrateOptions {
   const { to, maxDowntime, maxDowntimeCeiling, throttle, maxBandwidth, verify } = options;
+  const { allowPostcopy } = options;
   if (verify !== undefined && verify !== 'after' && verify !== 'strict' && verify !== 'off') {
     throw new DwcpError('ERR_DWCP_USAGE', `--verify cannot be "${verify}"`, {
       hint: 'Use after, strict or off.',
@@ -74,6 +91,7 @@ function migrateOptions(options: MigrateCommandOptions): MigrateOptions {
     ...(maxDowntime === undefined ? {} : { maxDowntimeMs }),
     ...(maxDowntimeCeiling === undefined ? {} : { maxDowntimeCeilingMs }),
     ...(throttle === undefined ? {} : { throttlePercentMax }),
+    ...(allowPostcopy === undefined ? {} : { allowPostcopy }),
     ...(maxBandwidth === undefined ? {} : { maxBandwidth: parseBytes(maxBandwidth) }),
     ...(verify === undefined ? {} : { verify }),
   };
@@ -92,9 +110,10 @@ function whole(option: string, text: string | undefined, hint: string): number {
 }
 
 function describeReceipt(receipt: MigrationReceipt): string {
+  const whyNot = receipt.postcopy ? 'it ran before its memory came: post-copy' : 'off';
   const verdict =
     receipt.verified === null
-      ? 'not verified (off)'
+      ? `not verified (${whyNot})`
       : `${receipt.comparedPages} pages compared, ${receipt.differentPages} differ`;
   return [
     `${receipt.guest} moved ${receipt.from} -> ${receipt.to} in ${(receipt.totalMs / 1000).toFixed(2)} s`,

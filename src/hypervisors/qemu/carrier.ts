@@ -7,6 +7,9 @@ import type { DwcpError } from '../../util/errors.ts';
 /** Bytes on their way count as sent to QEMU; more of them would make it misjudge the downtime. */
 export const WINDOW_BYTES: number = 8 * 2 ** 20;
 
+/** What the guest asks for in post-copy waits behind what is on its way. */
+export const POSTCOPY_WINDOW_BYTES: number = 2 * 2 ** 20;
+
 export interface Carried {
   /** By the way they took; null when nobody looked into the stream. */
   readonly pages: (PageClasses & { readonly rawBytes: number }) | null;
@@ -39,15 +42,17 @@ export interface CarrierOptions extends TransferName {
   readonly listenPath: string;
   /** Of those that go as pages. */
   readonly profile: TransferProfile;
+  readonly windowBytes?: number;
   readonly onFailure: (error: DwcpError) => void;
 }
 
 /** The stream as it is. */
-export function passThrough({ link, onFailure, profile: _, ...options }: CarrierOptions): Carrier {
+export function passThrough(carried: CarrierOptions): Carrier {
+  const { link, onFailure, profile: _, windowBytes = WINDOW_BYTES, ...options } = carried;
   const onEvent = (event: ByteSendEvent): void => {
     if (event.type === 'failed') onFailure(event.error);
   };
-  const sender = link.sendBytes({ ...options, windowBytes: WINDOW_BYTES }, onEvent);
+  const sender = link.sendBytes({ ...options, windowBytes }, onEvent);
   return {
     counters: () => {
       const { wireBytes, ackedBytes } = sender.counters();

@@ -14,7 +14,7 @@ import { complete, promised } from '../../util/promised.ts';
 import * as fence from '../process-fence.ts';
 import { openQmp } from './launch.ts';
 import { memoryFile, PAGE_BYTES } from './memory.ts';
-import { endMigration, isRunning } from './migrate.ts';
+import { endMigration, isRunning, queryMigration } from './migrate.ts';
 import { openQemuOutgoing } from './outgoing.ts';
 import { checkDisks } from './preflight.ts';
 import type { Qmp, QmpEvent, QmpListener } from './qmp.ts';
@@ -114,6 +114,10 @@ export class QemuGuest implements Guest {
 
   openOutgoing(options: OutgoingOptions, done: Completion<OutgoingMigration>): void {
     openQemuOutgoing(this, options, done);
+  }
+
+  hasLeft(done: Completion<boolean>): void {
+    complete(async () => (await queryMigration(await this.qmp())).status === 'completed', done);
   }
 
   kill(done: Completion<void>): void {

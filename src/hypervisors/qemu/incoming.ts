@@ -13,9 +13,9 @@ import type {
 import type { ByteReceiveEvent } from '../../ports/transport.ts';
 import { ReturnPath } from '../../protocols/qemu/return-path.ts';
 import { stagingBytes } from '../../protocols/qemu/staging.ts';
-import { type Completion, DwcpError, failed, succeeded } from '../../util/errors.ts';
-import { complete } from '../../util/promised.ts';
-import { WINDOW_BYTES } from './carrier.ts';
+import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
+import { complete, promised } from '../../util/promised.ts';
+import { POSTCOPY_WINDOW_BYTES, WINDOW_BYTES } from './carrier.ts';
 import { QemuFeeder } from './feeder.ts';
 import type { QemuGuest } from './guest.ts';
 import { lastWords } from './launch.ts';
@@ -48,6 +48,9 @@ export class QemuIncoming implements IncomingGuest {
   #isCompleted = false;
   #waiting: Completion<void> | null = null;
   #isOver = false;
+  /** Post-copy: the guest was let run before all of its memory was here. */
+  #isEarly = false;
+  #running: Completion<void> | null = null;
 
   /** `byPages`: there is room to stage the guest's memory outside of QEMU. */
   constructor({ guest, qmp, qemuPath, byPages, options }: IncomingParts) {
@@ -66,10 +69,10 @@ export class QemuIncoming implements IncomingGuest {
 
   /** The stream as it is, straight into QEMU. */
   #receive(connectPath: string): () => void {
-    const { link, transferId, epoch } = this.#options;
-    const receiver = link.receiveBytes(
-      { transferId, epoch, connectPath, windowBytes: WINDOW_BYTES },
-      (event) => this.#carried(event),
+    const { link, transferId, epoch, mayPostcopy = false } = this.#options;
+    const windowBytes = mayPostcopy ? POSTCOPY_WINDOW_BYTES : WINDOW_BYTES;
+    const receiver = link.receiveBytes({ transferId, epoch, connectPath, windowBytes }, (event) =>
+      this.#carried(event),
     );
     return () => receiver.close();
   }
@@ -89,12 +92,34 @@ export class QemuIncoming implements IncomingGuest {
 
   resume(done: Completion<Guest>): void {
     complete(async () => {
-      await this.#qmp.ask('cont');
-      this.#close();
+      if (this.#saidLoaded && this.#isCompleted) {
+        await this.#qmp.ask('cont');
+        this.#close();
+      } else {
+        await this.#runEarly();
+        this.#maybeLoaded();
+      }
       // Switches learn where the guest is now; a guest without a network has nobody to tell.
       await this.#qmp.ask('announce-self', ANNOUNCE);
       return this.#guest;
     }, done);
+  }
+
+  /**
+   * Post-copy: a QEMU that still waits for its devices takes `cont` as leave to run once they came. What it
+   * says at the end goes to its source, too: from here on nobody gives the guest back.
+   */
+  async #runEarly(): Promise<void> {
+    const isRunning = promised<void>((done) => {
+      this.#running = done;
+    });
+    // Whether it fails before or behind the command, somebody waits for it.
+    isRunning.catch(() => {});
+    this.#isEarly = true;
+    await this.#qmp.ask('cont');
+    const withheld = this.#returnPath.letGo();
+    if (withheld.byteLength > 0) this.#options.onReturn(withheld);
+    await isRunning;
   }
 
   discard(done: Completion<void>): void {
@@ -131,9 +156,12 @@ export class QemuIncoming implements IncomingGuest {
   }
 
   #happened(event: QmpEvent): void {
-    if (this.#isOver || event.name !== 'MIGRATION') return;
+    if (this.#isOver) return;
+    if (event.name === 'RESUME') this.#runs(succeeded(undefined));
+    if (event.name !== 'MIGRATION') return;
     const status = event.data['status'];
     if (status === 'failed') return this.#failed(this.#refused('could not load the guest'));
+    if (status === 'postcopy-paused') return this.#failed(this.#refused('lost the stream'));
     if (status === 'completed') this.#isCompleted = true;
     this.#maybeLoaded();
   }
@@ -142,6 +170,8 @@ export class QemuIncoming implements IncomingGuest {
     const done = this.#waiting;
     if (done === null || !this.#saidLoaded || !this.#isCompleted) return;
     this.#waiting = null;
+    // A guest that runs is looked after by whoever has it; what is left of this is only its stream.
+    if (this.#isEarly && this.#running === null) this.#close();
     setImmediate(() => done(succeeded(undefined)));
   }
 
@@ -149,7 +179,14 @@ export class QemuIncoming implements IncomingGuest {
     if (!this.#isOver) this.#failed(this.#refused('is gone'));
   }
 
+  #runs(outcome: Outcome<void>): void {
+    const running = this.#running;
+    this.#running = null;
+    if (running !== null) setImmediate(() => running(outcome));
+  }
+
   #failed(error: DwcpError): void {
+    this.#runs(failed(error));
     const done = this.#waiting;
     this.#waiting = null;
     if (done !== null) setImmediate(() => done(failed(error)));
@@ -170,7 +207,7 @@ export class QemuIncoming implements IncomingGuest {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#guest.onEvent(() => {});
-    this.#guest.onExit(() => {});
+    if (!this.#isEarly) this.#guest.onExit(() => {});
     this.#closeReceiver();
     this.#memory?.close();
   }

@@ -27,11 +27,16 @@ interface SourceWishes {
   readonly mayThrottle?: boolean;
 }
 
+interface Wishes extends SourceWishes {
+  /** The stream then has a form that only QEMU reads, from its beginning. */
+  readonly mayPostcopy?: boolean;
+}
+
 /** All that our stream relies on, said in full: an earlier migration may have set anything. */
 export async function prepareMigration(
   qmp: Qmp,
   side: 'source' | 'destination',
-  { byPages = false, mayThrottle = false }: SourceWishes = {},
+  { byPages = false, mayThrottle = false, mayPostcopy = false }: Wishes = {},
 ): Promise<void> {
   const wanted: Record<string, boolean> = {
     'return-path': true,
@@ -39,7 +44,7 @@ export async function prepareMigration(
     // The destination takes its disks only when it runs, so an abort leaves them to the source.
     'late-block-activate': side === 'destination',
     'pause-before-switchover': false,
-    'postcopy-ram': false,
+    'postcopy-ram': mayPostcopy,
     multifd: false,
     xbzrle: false,
     'auto-converge': mayThrottle,

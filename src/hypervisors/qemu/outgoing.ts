@@ -18,7 +18,7 @@ import { assert } from '../../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../../util/errors.ts';
 import { complete, promised } from '../../util/promised.ts';
 import * as fence from '../process-fence.ts';
-import { type Carrier, passThrough } from './carrier.ts';
+import { type Carrier, POSTCOPY_WINDOW_BYTES, passThrough } from './carrier.ts';
 import type { QemuGuest } from './guest.ts';
 import { mapQemuMemory, PAGE_BYTES } from './memory.ts';
 import {
@@ -68,14 +68,15 @@ export function openQemuOutgoing(
     const { endpoint, link } = options;
     const pays = goesByPages({ endpoint, memoryBytes, policy: link.codecPolicy() });
     // The shadow holds what the guest's memory holds.
-    const byPages = pays && freemem() > memoryBytes;
-    const mayThrottle = options.mayThrottle ?? false;
-    await prepareMigration(qmp, 'source', { byPages, mayThrottle });
+    const { mayThrottle = false, mayPostcopy = false } = options;
+    const byPages = pays && !mayPostcopy && freemem() > memoryBytes;
+    await prepareMigration(qmp, 'source', { byPages, mayThrottle, mayPostcopy });
     if (mayThrottle) await throttleMigration(qmp, 0);
     await qmp.ask('migrate-set-parameters', {
       // The link's bucket and window hold QEMU back; a second limit would only hide the first.
       'max-bandwidth': 0,
       'downtime-limit': OWN_SWITCH_LIMIT_MS,
+      ...(mayPostcopy ? { 'max-postcopy-bandwidth': 0 } : {}),
     });
     return new QemuOutgoing({ guest, qmp, wasRunning: await isRunning(qmp), byPages, options });
   }, done);
@@ -121,6 +122,8 @@ class QemuOutgoing implements OutgoingMigration {
   #roundPages = 0;
   #pagesWithBytes = 0;
   #isMeasuring = false;
+  /** Waits for the last page. */
+  #leaving: Completion<void> | null = null;
   #hasStopped = false;
   #isClosed = false;
 
@@ -140,7 +143,9 @@ class QemuOutgoing implements OutgoingMigration {
     };
     this.#carrier = byPages
       ? new PageCarrier(carried, guest.description.memoryBytes)
-      : passThrough(carried);
+      : passThrough(
+          options.mayPostcopy ? { ...carried, windowBytes: POSTCOPY_WINDOW_BYTES } : carried,
+        );
     guest.onEvent((event) => this.#happened(event));
     this.#sampling = setInterval(() => this.#sample(), SAMPLE_INTERVAL_MS);
     this.#sampling.unref();
@@ -206,6 +211,42 @@ class QemuOutgoing implements OutgoingMigration {
     }, done);
   }
 
+  /** QEMU was told to stop before it would have stopped by itself, so it never starts by itself either. */
+  stopForPostcopy(done: Completion<void>): void {
+    complete(async () => {
+      if (!this.#hasStopped) await this.#qmp.ask('stop');
+      if (await isRunning(this.#qmp)) throw this.#stillRuns();
+    }, done);
+  }
+
+  /** From its start on QEMU itself refuses to run the guest here. */
+  postcopy(done: Completion<void>): void {
+    this.#leaving = done;
+    complete(
+      async () => {
+        await this.#qmp.ask('migrate-start-postcopy');
+        return (await queryMigration(this.#qmp)).status;
+      },
+      (status) => {
+        if (status.ok) this.#maybeLeft(status.value);
+        else this.#left(status);
+      },
+    );
+  }
+
+  #maybeLeft(status: string | undefined): void {
+    if (status === 'completed') return this.#left(succeeded(undefined));
+    if (status !== 'postcopy-paused' && status !== 'failed') return;
+    const what = `QEMU's post-copy is ${status}: the stream to its twin is gone`;
+    this.#left(failed(new DwcpError('ERR_DWCP_GUEST_FAILED', what)));
+  }
+
+  #left(outcome: Outcome<void>): void {
+    const leaving = this.#leaving;
+    this.#leaving = null;
+    if (leaving !== null) setImmediate(() => leaving(outcome));
+  }
+
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void {
     const { pid } = this.#guest.reference;
     const { memoryBytes } = this.#guest.description;
@@ -246,6 +287,7 @@ class QemuOutgoing implements OutgoingMigration {
     }
     if (event.name !== 'MIGRATION') return;
     const status = event.data['status'];
+    if (this.#leaving !== null) return this.#maybeLeft(String(status));
     if (status === 'failed' || status === 'cancelled') this.#endedEarly(String(status));
   }
 
@@ -350,6 +392,7 @@ class QemuOutgoing implements OutgoingMigration {
 
   #failed(error: DwcpError): void {
     if (this.#isClosed) return;
+    if (this.#leaving !== null) return this.#left(failed(error));
     const round = this.#round;
     this.#round = null;
     if (round === null) this.#onFailure(error);

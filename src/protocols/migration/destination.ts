@@ -69,6 +69,10 @@ export class DestinationMachine {
   get failure(): DwcpError | null {
     return this.#state.failure;
   }
+  /** Post-copy: it is ours, and the rest of its memory is on its way. */
+  get awaitsMemory(): boolean {
+    return this.#state.awaitsMemory;
+  }
   /** It may still be given up without a word to the source. */
   get isUndecided(): boolean {
     return this.#state.isUndecided;
@@ -154,7 +158,7 @@ function receive(state: DestinationState, message: MigrationMessage): void {
     case 'heldRequest':
       return hashHeld(state, message);
     case 'fenced':
-      return fenced(state, message.epoch);
+      return fenced(state, message.epoch, message.postcopy);
     case 'resumedQuery':
       return answerQuery(state);
     case 'abort':

@@ -1,7 +1,8 @@
 /**
  * What is done when rounds alone do not converge, in this order, each once it was seen that the one before
  * did not help: encode harder, more streams, slow the guest down (as far as the operator allowed, by default
- * not at all), let it stand still longer (up to the operator's ceiling), give up. It runs on at the source then.
+ * not at all), let it stand still longer (up to the operator's ceiling), post-copy (where that is allowed), give
+ * up. It runs on at the source then.
  */
 import { assert } from '../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../util/errors.ts';
@@ -15,6 +16,8 @@ export interface LadderOptions {
   readonly maxDowntimeCeilingMs: number;
   /** How much of its processor time the guest may lose, 0 to 99; 0 leaves it alone. */
   readonly throttlePercentMax: number;
+  /** It may run at the destination before all of its memory is there; default false. */
+  readonly mayPostcopy?: boolean;
 }
 
 /** What somebody else has to do. */
@@ -37,7 +40,7 @@ export type LadderDecision = {
   readonly reason: string;
   readonly etaMs: EtaInterval | null;
 } & (
-  | { readonly action: 'round' | 'stopAndCopy' }
+  | { readonly action: 'round' | 'stopAndCopy' | 'postcopy' }
   /** To be answered with {@link ConvergenceLadder.helped}. */
   | { readonly action: 'help'; readonly help: LadderHelp }
   | { readonly action: 'abort'; readonly error: DwcpError }
@@ -47,6 +50,8 @@ export type LadderDecision = {
 const THROTTLE_STEP_PERCENT = 25;
 /** Over what the low point needed: the next one is not the same to the byte. */
 const DOWNTIME_SHARE = 1.1;
+
+const POSTCOPY = 'post-copy';
 
 interface Asked {
   readonly help: LadderHelp;
@@ -134,6 +139,10 @@ export class ConvergenceLadder {
       const decision = again();
       const action = decision.action === 'stopAndCopy' ? 'stopAndCopy' : 'round';
       return { action, reason: `${step}: ${reason}`, etaMs };
+    }
+    if (this.#options.mayPostcopy) {
+      this.#steps.push(POSTCOPY);
+      return { action: 'postcopy', reason: `${POSTCOPY}: ${reason}`, etaMs };
     }
     return { action: 'abort', reason, etaMs, error: this.#hopeless(reason) };
   }

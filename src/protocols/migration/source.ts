@@ -11,6 +11,7 @@ import { assert } from '../../util/assert.ts';
 import { DwcpError, type Outcome } from '../../util/errors.ts';
 import type { EtaInterval } from './convergence.ts';
 import { cancel, fail } from './source/abort.ts';
+import { askPeer, unconfirmed } from './source/confirmation.ts';
 import { fenceStored, guestFenced } from './source/fence.ts';
 import {
   graceOver,
@@ -23,14 +24,13 @@ import {
   abortApplied,
   applied,
   ask,
-  askPeer,
   claimed,
   doubt,
   outcomeTimedOut,
   restore,
   resumed,
-  unconfirmed,
 } from './source/outcome.ts';
+import { broken, goOn, postcopyDone } from './source/postcopy.ts';
 import {
   copied,
   helped,
@@ -108,6 +108,10 @@ export class SourceMachine {
   }
   get stoppedAtUs(): number | null {
     return this.#state.stoppedAtUs;
+  }
+  /** It was switched before all of its memory was at the destination. */
+  get isPostcopy(): boolean {
+    return this.#state.isPostcopy;
   }
   get differentPages(): number {
     return this.#state.differentPages;
@@ -210,6 +214,9 @@ function peerFailed(state: SourceState, error: DwcpError): void {
     case 'committed':
     case 'unconfirmed':
       return unconfirmed(state, error.message);
+    case 'switching':
+    case 'postcopy':
+      return broken(state, error);
     case 'verifying':
       return verificationFailed(state, error);
     default:
@@ -221,6 +228,7 @@ function done(state: SourceState, operation: PlainOperation, outcome: Outcome<vo
   if (operation !== state.busy) return;
   state.busy = null;
   if (operation === 'fence') return guestFenced(state, outcome);
+  if (operation === 'postcopy') return postcopyDone(state, outcome);
   guestSettled(state, operation, outcome);
 }
 
@@ -233,6 +241,7 @@ function linkUp(state: SourceState, peerRestarted: boolean): void {
   state.linkIsUp = true;
   reattached(state, peerRestarted);
   if (state.phase === 'committed' || state.phase === 'unconfirmed') return askPeer(state);
+  if (state.phase === 'switching' || state.phase === 'postcopy') return goOn(state);
   // What landed is compared against the peer's volatile notes; a new process has none.
   if (state.phase === 'verifying' && peerRestarted) {
     verificationFailed(state, unreachablePeer(state.options.to));

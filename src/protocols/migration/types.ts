@@ -40,6 +40,8 @@ export interface MigrationTerms {
   /** How long a broken link may stay down while the guest runs; 0 gives up at once. */
   readonly resumeGraceMs: number;
   readonly verify: VerifyMode;
+  /** Both QEMUs get ready for post-copy, which the source may take as the last step. */
+  readonly allowPostcopy: boolean;
 }
 
 export type MigrationMessage =
@@ -65,7 +67,8 @@ export type MigrationMessage =
     }
   | { readonly type: 'heldPages'; readonly firstPage: number; readonly hashes: Uint8Array }
   | { readonly type: 'loaded' }
-  | { readonly type: 'fenced'; readonly epoch: number }
+  /** Post-copy: its memory is not here yet, and comes once the guest is the destination's. */
+  | { readonly type: 'fenced'; readonly epoch: number; readonly postcopy: boolean }
   /** The guest runs at the destination. The source takes it as news of the guest, never as ownership. */
   | { readonly type: 'resumed' }
   /** Of a source that knows who owns the guest and not whether it came to run there. */
@@ -93,6 +96,8 @@ export interface FenceRecord {
   readonly to: string;
   readonly epoch: number;
   readonly reference: GuestReference;
+  /** It stands still by its run state alone, since its process has memory to give. */
+  readonly postcopy: boolean;
 }
 
 /** `arrival/<migrationId>` at the destination: what finds the incoming guest until it has its own record. */
@@ -103,6 +108,8 @@ export interface ArrivalRecord {
   /** The epoch under which this host will own the guest. */
   readonly epoch: number;
   readonly reference: GuestReference;
+  /** What is here is not all of it: without the stream that its agent carries it cannot run. */
+  readonly postcopy: boolean;
 }
 
 /**

@@ -4,9 +4,10 @@
  *   be16 type | be16 length | data[length]
  *
  * Everything passes but SHUT(0), "the guest is loaded": a source that saw it would call the
- * migration finished by itself, and who owns the guest is for our commit to say. SHUT with an
- * error passes and is reported. RECV_BITMAP is followed by unframed bytes and belongs to a paused
- * post-copy, which we never start, so it is refused like anything unknown.
+ * migration finished by itself, and who owns the guest is for our commit to say. In post-copy that was
+ * said before, and SHUT(0) is QEMU's own word that the last page came: then it passes. SHUT with an
+ * error passes and is reported. RECV_BITMAP is followed by unframed bytes and belongs to a post-copy
+ * that was paused and is recovered, which we never do, so it is refused like anything unknown.
  */
 import { DwcpError } from '../../util/errors.ts';
 
@@ -37,6 +38,7 @@ export class ReturnPath {
   private held: Uint8Array = new Uint8Array(0);
   private loaded = false;
   private failure: number | null = null;
+  private isOpen = false;
 
   /** Takes bytes as they come; throws `ERR_DWCP_PROTOCOL` on what QEMU would not say. */
   push(bytes: Uint8Array): ReturnPathStep {
@@ -52,7 +54,7 @@ export class ReturnPath {
       if (end > input.byteLength) break;
       if (this.loaded) throw protocolError(`type ${type} after it said that the guest is loaded`);
       if (type === SHUT) this.shut(view.getUint32(at + HEADER_BYTES));
-      if (!this.loaded) passed.push(input.subarray(at, end));
+      if (!this.loaded || this.isOpen) passed.push(input.subarray(at, end));
       at = end;
     }
     this.held = input.slice(at);
@@ -61,6 +63,13 @@ export class ReturnPath {
       loaded: this.loaded,
       failure: this.failure,
     };
+  }
+
+  /** The guest is another host's for good: everything passes. Answers what was withheld so far. */
+  letGo(): Uint8Array {
+    const isWithheld = this.loaded && !this.isOpen;
+    this.isOpen = true;
+    return isWithheld ? new Uint8Array([0, SHUT, 0, 4, 0, 0, 0, 0]) : new Uint8Array(0);
   }
 
   private shut(value: number): void {

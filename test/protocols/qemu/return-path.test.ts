@@ -60,6 +60,16 @@ test('unknown types, wrong lengths and words after SHUT(0) are coded errors', ()
   }
 });
 
+test('once the guest is given away the source hears SHUT(0), also one that came before', () => {
+  const late = new ReturnPath();
+  assert.deepEqual([...late.letGo()], []);
+  assert.deepEqual([...late.push(Uint8Array.from(CONVERSATION)).forward], CONVERSATION);
+  const early = new ReturnPath();
+  assert.deepEqual([...early.push(Uint8Array.from(CONVERSATION)).forward], PASSED);
+  assert.deepEqual([...early.letGo()], SHUT_OK);
+  assert.deepEqual([...early.letGo()], []);
+});
+
 test('hostile bytes end in a coded error or in a bounded wait, never in anything else', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {

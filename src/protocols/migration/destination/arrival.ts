@@ -2,6 +2,7 @@
 import type { Outcome } from '../../../util/errors.ts';
 import type { MigrationTerms } from '../types.ts';
 import { discardNow, fail } from './discard.ts';
+import { memoryCame } from './postcopy.ts';
 import { noteIncoming } from './regain.ts';
 import { finish } from './settlement.ts';
 import type { DestinationState } from './state.ts';
@@ -44,6 +45,7 @@ export function load(state: DestinationState): void {
 
 export function loaded(state: DestinationState, outcome: Outcome<void>): void {
   state.busy = null;
+  if (state.isPostcopy) return memoryCame(state, outcome);
   // A discard did not wait for it.
   if (state.wantDiscard) return;
   if (state.phase !== 'loading') return;

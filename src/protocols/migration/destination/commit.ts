@@ -8,6 +8,7 @@ import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import type { OwnershipAnswer, OwnershipCommand, VmOwnership } from '../../ownership/types.ts';
 import { type ArrivalRecord, recordKey } from '../types.ts';
 import { beginDiscard, fail } from './discard.ts';
+import { mayFollow, runEarly } from './postcopy.ts';
 import { afterGuestRecord } from './settlement.ts';
 import type { DestinationState } from './state.ts';
 
@@ -25,20 +26,22 @@ export function restore(state: DestinationState, record: ArrivalRecord, isAlive:
   proposeAbort(state, what);
 }
 
-export function fenced(state: DestinationState, epoch: number): void {
+export function fenced(state: DestinationState, epoch: number, postcopy: boolean): void {
   if (state.phase === 'arriving' || state.phase === 'committing') return;
-  if (state.phase !== 'loaded' || epoch !== state.epoch) {
+  const isReady = postcopy ? mayFollow(state) : state.phase === 'loaded';
+  if (!isReady || epoch !== state.epoch) {
     const what = `fenced for epoch ${epoch} does not fit phase ${state.phase}`;
     const error = new DwcpError('ERR_DWCP_PROTOCOL', what);
     // The source holds still until somebody proposes to abort; this makes it do so.
     if (!state.isUndecided) return state.send({ type: 'migrationFailed', error });
     return fail(state, error);
   }
+  state.isPostcopy = postcopy;
   state.enter('arriving', 'the source is fenced, noting the arrival');
   const { migrationId, from } = state.options;
   const { guestName, reference } = state;
   if (reference === null) return fail(state, new DwcpError('ERR_DWCP_PROTOCOL', 'nothing arrived'));
-  const value = { migrationId, guestName, from, epoch, reference };
+  const value = { migrationId, guestName, from, epoch, reference, postcopy };
   const record = { kind: 'arrival', value } as const;
   state.emit({ type: 'persist', token: 'arrival', key: arrivalKey(state), record });
 }
@@ -96,6 +99,7 @@ function resume(state: DestinationState, vm: VmOwnership | null): void {
   state.note('commit', 'the guest is ours');
   state.emit({ type: 'cancelTimer', id: 'propose' });
   state.enter('resuming', 'committed: the guest runs here');
+  if (state.isPostcopy) return runEarly(state);
   if (!state.isGone) return state.emit({ type: 'resume' });
   const what = `"${state.guestName}" is this host's in the log, and its process is gone`;
   resumed(state, { ok: false, error: new DwcpError('ERR_DWCP_GUEST_FAILED', what) });

@@ -38,7 +38,7 @@ export function comparisonOver(state: DestinationState): void {
 }
 
 export function finishWhenCompared(state: DestinationState): void {
-  if (state.phase !== 'committed' || !state.isRecordSettled) return;
+  if (state.phase !== 'committed' || !state.isRecordSettled || state.awaitsMemory) return;
   if (state.isCompared || state.resumeFailed) finish(state, resultOf(state));
 }
 

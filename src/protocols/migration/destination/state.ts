@@ -75,6 +75,11 @@ export class DestinationState {
   resumeFailed = false;
   isRecordSettled = false;
 
+  // post-copy
+  isPostcopy = false;
+  /** The guest is ours, and not all of its memory is here. */
+  awaitsMemory = false;
+
   // giving up
   wantDiscard = false;
   isDiscarding = false;

@@ -30,7 +30,10 @@ function persistFence(state: SourceState): void {
     type: 'persist',
     token: 'fence',
     key: recordKey('fence', migrationId),
-    record: { kind: 'fence', value: { ...guest, migrationId, guestName, to, epoch } },
+    record: {
+      kind: 'fence',
+      value: { ...guest, migrationId, guestName, to, epoch, postcopy: state.isPostcopy },
+    },
   });
 }
 
@@ -52,6 +55,7 @@ export function fenceStored(state: SourceState, outcome: Outcome<void>): void {
 export function sendFenced(state: SourceState): void {
   state.enter('fenced', 'waiting for the destination to commit in the log');
   const { epoch } = state.options.terms;
-  state.emit({ type: 'send', after: 'fence', message: { type: 'fenced', epoch } });
+  const message = { type: 'fenced', epoch, postcopy: state.isPostcopy } as const;
+  state.emit({ type: 'send', after: 'fence', message });
   state.setTimer('outcome', OUTCOME_TIMEOUT_US);
 }

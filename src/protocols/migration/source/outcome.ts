@@ -6,13 +6,12 @@
  */
 import { DwcpError, type Outcome } from '../../../util/errors.ts';
 import type { OwnershipAnswer, VmOwnership } from '../../ownership/types.ts';
+import { ASK_AGAIN_US, askPeer, awaitRunning, unconfirmed } from './confirmation.ts';
 import { abortCommand } from './log.ts';
+import { isShort, runsThere, startPostcopy } from './postcopy.ts';
 import { release } from './settlement.ts';
-import { OUTCOME_TIMEOUT_US, type SourceState } from './state.ts';
+import type { SourceState } from './state.ts';
 import { startVerification } from './verification.ts';
-
-/** Of the log, that it could not take the question; of the peer, that no answer came. */
-const ASK_AGAIN_US = 1_000_000;
 
 /** This process found the fence of an earlier one. */
 export function restore(state: SourceState): void {
@@ -54,6 +53,7 @@ export function abortApplied(state: SourceState, outcome: Outcome<OwnershipAnswe
   if (isByUs(state, vm)) return committed(state);
   if (vm?.owner !== state.options.self) return lost(state, vm);
   if (isPrepared(state, vm)) return state.setTimer('ask', ASK_AGAIN_US);
+  if (isShort(state)) return lost(state, vm);
   if (vm.by.type === 'claimed' && vm.epoch >= state.options.terms.epoch) {
     return claimed(state, vm.by.operator);
   }
@@ -73,38 +73,28 @@ function committed(state: SourceState): void {
   state.note('commit', `${to} owns the guest`);
   state.isCommitted = true;
   state.failure = null;
+  if (state.isPostcopy) {
+    state.cancelTimer('outcome');
+    return startPostcopy(state);
+  }
   state.enter('committed', `${to} owns the guest, waiting to hear that it runs there`);
   if (state.peerResumed) return resumed(state);
-  state.confirmByUs = state.nowUs + OUTCOME_TIMEOUT_US;
-  state.setTimer('outcome', ASK_AGAIN_US);
-  if (!state.linkIsUp) return unconfirmed(state, `${to} is not connected`);
-  if (state.options.isRestored) askPeer(state);
-}
-
-export function unconfirmed(state: SourceState, why: string): void {
-  const { terms, to } = state.options;
-  const { guestName, epoch } = terms;
-  const message = `${to} owns "${guestName}" under epoch ${epoch} and did not say that it runs there: ${why}`;
-  const hint = `The copy here stays stopped until ${to} answers. If that host is dead or powered off for certain, run: dwcp vm claim ${guestName} --host-is-fenced`;
-  state.failure = new DwcpError('ERR_DWCP_OUTCOME_UNKNOWN', message, { hint });
-  // Whoever watches the migration reads no error, since it has not failed.
-  state.enter('unconfirmed', `${message}. ${hint}`);
+  awaitRunning(state);
 }
 
 /** Of the guest, not of its owner: before the commit is applied here it is only kept in mind. */
 export function resumed(state: SourceState): void {
   state.peerResumed = true;
+  if (state.isPostcopy && isAwaitedToRun(state)) {
+    state.cancelTimer('outcome');
+    return runsThere(state);
+  }
   if (state.phase !== 'committed' && state.phase !== 'unconfirmed') return;
   state.cancelTimer('outcome');
   state.failure = null;
   // A restarted agent has no outgoing migration, hence nothing that reads the frozen memory.
   if (state.options.terms.verify === 'after' && state.isOpen) return startVerification(state);
   release(state);
-}
-
-/** Again and again: a question or an answer may be lost, and the peer may have come back. */
-export function askPeer(state: SourceState): void {
-  state.send({ type: 'resumedQuery' });
 }
 
 export function outcomeTimedOut(state: SourceState): void {
@@ -122,6 +112,7 @@ export function outcomeTimedOut(state: SourceState): void {
 /** The operator's word is in the log, and this host owns the guest by it. */
 export function claimed(state: SourceState, operator: string): void {
   if (!isAwaited(state)) return;
+  if (isShort(state)) return ask(state);
   state.failure = new DwcpError('ERR_DWCP_CANCELLED', `claimed by ${operator}`, {
     hint: 'The guest runs at the source again.',
   });
@@ -153,7 +144,13 @@ function lost(state: SourceState, vm: VmOwnership | null): void {
   const { guestName } = state.options.terms;
   const owner = vm === null ? 'it ended' : `"${vm.owner}" owns it under epoch ${vm.epoch}`;
   state.note('lost', owner);
-  if (!state.isCommitted) {
+  if (isShort(state)) {
+    state.isLost = true;
+    const what = `"${guestName}" was lost in post-copy, half of it at either host: ${owner}`;
+    state.failure = new DwcpError('ERR_DWCP_GUEST_FAILED', what, {
+      hint: 'Start it anew, from its disks or a backup.',
+    });
+  } else if (!state.isCommitted) {
     state.isLost = true;
     const what = `the frozen copy of "${guestName}" is released: ${owner}`;
     state.failure = new DwcpError('ERR_DWCP_NOT_OWNER', what, {
@@ -161,6 +158,8 @@ function lost(state: SourceState, vm: VmOwnership | null): void {
     });
   }
   state.cancelTimer('outcome');
+  // It is not waited for any more.
+  if (state.busy === 'postcopy') state.busy = null;
   release(state);
 }
 
@@ -169,8 +168,15 @@ function isAwaited({ phase }: SourceState): boolean {
     phase === 'fenced' ||
     phase === 'outcomeUnknown' ||
     phase === 'committed' ||
-    phase === 'unconfirmed'
+    phase === 'unconfirmed' ||
+    phase === 'switching' ||
+    phase === 'postcopy'
   );
+}
+
+/** The commit is applied here. */
+function isAwaitedToRun({ phase }: SourceState): boolean {
+  return phase === 'committed' || phase === 'unconfirmed' || phase === 'switching';
 }
 
 /** The destination owns it by this very migration: no other state ever says so. */

@@ -12,6 +12,7 @@ import { abort, abortNow } from './abort.ts';
 import { fence } from './fence.ts';
 import { interrupted, isOfLink, limitWait } from './interruption.ts';
 import { prepareCommand, refusedPrepare } from './log.ts';
+import { beginPostcopy } from './postcopy.ts';
 import { askHeld, resumeApplied } from './regain.ts';
 import { nextRound } from './rounds.ts';
 import { PREPARE_TIMEOUT_US, type SourceState, unreachablePeer } from './state.ts';
@@ -139,6 +140,7 @@ function follow(state: SourceState, decision: LadderDecision): void {
     state.busy = 'help';
     return state.emit({ type: 'help', help: decision.help });
   }
+  if (decision.action === 'postcopy') return beginPostcopy(state, decision.reason);
   state.enter('stopAndCopy', decision.reason);
   state.stoppedAtUs = state.nowUs;
   limitWait(state);

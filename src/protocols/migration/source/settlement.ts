@@ -24,7 +24,7 @@ export function resumeRelease(state: SourceState): void {
 /** The guest was released, or runs here again. */
 export function guestSettled(
   state: SourceState,
-  operation: Exclude<PlainOperation, 'fence'>,
+  operation: Exclude<PlainOperation, 'fence' | 'postcopy'>,
   outcome: Outcome<void>,
 ): void {
   if (state.phase === 'regaining') return guestGoesOn(state, outcome);
@@ -50,7 +50,7 @@ export function fenceForgotten(state: SourceState, outcome: Outcome<void>): void
 }
 
 function finish(state: SourceState): void {
-  if (state.isCommitted) {
+  if (state.isCommitted && !state.isLost) {
     return state.finish({ type: 'moved', verification: verificationOf(state) });
   }
   const error = state.failure;
@@ -59,7 +59,8 @@ function finish(state: SourceState): void {
 }
 
 function verificationOf(state: SourceState): Verification | null {
-  if (state.options.terms.verify === 'off') return null;
+  // In post-copy the guest writes while its memory comes: there is nothing to compare.
+  if (state.options.terms.verify === 'off' || state.isPostcopy) return null;
   const { comparedPages, differentPages, pageCount } = state;
   return { comparedPages, differentPages, complete: comparedPages === pageCount };
 }

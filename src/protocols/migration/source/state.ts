@@ -83,6 +83,13 @@ export class SourceState {
   /** Another host has it, and not by this migration. */
   isLost = false;
 
+  // post-copy
+  isPostcopy: boolean;
+  /** Every page is at the destination. */
+  isWhole = false;
+  /** Why that will not come to be by itself. */
+  shortBecause: DwcpError | null = null;
+
   // comparing
   nextDigestPage = 0;
   comparedPages = 0;
@@ -93,6 +100,7 @@ export class SourceState {
   constructor(options: SourceOptions) {
     this.options = options;
     this.linkIsUp = options.linkIsUp;
+    this.isPostcopy = options.isPostcopy ?? false;
     const { maxDowntimeMs } = options.terms;
     const plain = { maxDowntimeCeilingMs: maxDowntimeMs, throttlePercentMax: 0 };
     this.ladder = new ConvergenceLadder({ ...plain, ...options.ladder, maxDowntimeMs });

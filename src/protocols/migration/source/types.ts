@@ -30,6 +30,10 @@ export type SourcePhase =
   | 'committed'
   /** The same, and the destination is silent, or failed to run it: it may be the last copy. */
   | 'unconfirmed'
+  /** Post-copy, committed: until the destination says that it runs, nobody knows that it does. */
+  | 'switching'
+  /** The guest runs at the destination; what it lacks of its memory is only here. */
+  | 'postcopy'
   | 'unfencing'
   | 'verifying'
   | 'releasing'
@@ -42,6 +46,8 @@ export const PAST_NO_RETURN: ReadonlySet<SourcePhase> = new Set([
   'outcomeUnknown',
   'committed',
   'unconfirmed',
+  'switching',
+  'postcopy',
   'unfencing',
   'verifying',
   'releasing',
@@ -59,10 +65,11 @@ export type SourceOperation =
   | 'digests'
   | 'abortGuest'
   | 'unfence'
+  | 'postcopy'
   | 'release';
 
 /** Operations whose answer carries nothing but that they ended. */
-export type PlainOperation = 'fence' | 'abortGuest' | 'unfence' | 'release';
+export type PlainOperation = 'fence' | 'abortGuest' | 'unfence' | 'postcopy' | 'release';
 
 export type SourceInput =
   | CommonInput
@@ -103,6 +110,10 @@ export type SourceEffect =
   | { readonly type: 'help'; readonly help: LadderHelp }
   | { readonly type: 'stopAndCopy' }
   | { readonly type: 'fence' }
+  /** Answered as `fence`: the guest stands still by its run state. */
+  | { readonly type: 'stopForPostcopy' }
+  /** Only behind an applied commit. Done when every page is at the destination. */
+  | { readonly type: 'postcopy' }
   | { readonly type: 'digests'; readonly firstPage: number; readonly pageCount: number }
   | { readonly type: 'abortGuest' }
   | { readonly type: 'unfence' }
@@ -125,10 +136,12 @@ export interface SourceOptions {
   readonly terms: MigrationTerms;
   readonly self: string;
   readonly to: string;
-  readonly fence: Omit<FenceRecord, 'migrationId' | 'to' | 'epoch' | 'guestName'>;
+  readonly fence: Pick<FenceRecord, 'reference'>;
   readonly linkIsUp: boolean;
   /** A fence record was found at start: everything before it happened in an earlier process. */
   readonly isRestored: boolean;
+  /** And what stopped it for good was its run state. */
+  readonly isPostcopy?: boolean;
   /** An earlier process was in its rounds: they go on, with what came of them. */
   readonly isResumed?: boolean;
   /** How far it may go to converge, beyond `terms.maxDowntimeMs`; absent: that limit alone. */
