@@ -83,7 +83,7 @@ test('an agent serves its node, refuses a foreign certificate, and stops whole',
       },
       ...{ windowBytes: 2 ** 21, congestionControl: 'reno', maxBandwidth: 5000 },
       ...{ encryption: 'on', cipher: 'aes-128-gcm' },
-      ...{ maxConcurrentMigrations: 3, resumeGraceMs: 9, maxCpuPercent: 50 },
+      ...{ maxConcurrentMigrations: 3, resumeGraceMs: 9, allowPostcopy: true, maxCpuPercent: 50 },
       ...{ migrationBandwidth: 700, qemu: config.qemu, group: { voters: ['a'] } },
     });
     const address = { host: '127.0.0.1', port: agent.adminPort };

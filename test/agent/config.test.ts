@@ -44,7 +44,8 @@ test('a minimal file gets documented defaults', () => {
     ...{ encryption: 'on', cipher: 'aes-128-gcm', congestionControl: 'auto', maxBandwidth: 0 },
   });
   assert.deepEqual(config.migrations, {
-    ...{ concurrent: 4, resumeGraceMs: 300_000, maxCpuPercent: 0, maxBandwidth: 0 },
+    ...{ concurrent: 4, resumeGraceMs: 300_000, allowPostcopy: false },
+    ...{ maxCpuPercent: 0, maxBandwidth: 0 },
   });
   assert.equal(config.log.level, 'info');
 });
@@ -127,7 +128,7 @@ test('wrong types, ranges and missing keys are refused with path and allowed val
     [
       `${MINIMAL}\nmigrations: { concurent: 1 }`,
       /unknown key migrations\.concurent/,
-      /concurrent, resumeGraceMs, maxCpuPercent, maxBandwidth/,
+      /concurrent, resumeGraceMs, allowPostcopy, maxCpuPercent, maxBandwidth/,
     ],
     [`${MINIMAL}\nlink: { maxBandwidth: fast }`, /link\.maxBandwidth/, /100MiB\/s/],
     [`${MINIMAL}\nlog: { level: loud }`, /log\.level/, /trace, debug, info/],
