@@ -49,8 +49,10 @@
         'engine/local_socket.cc',
         'engine/page_transfer.cc',
         'engine/pollable.cc',
+        'engine/rdma_fabric.cc',
         'engine/stream.cc',
         'engine/stream_inbound.cc',
+        'engine/stream_rdma.cc',
         'engine/transfer.cc',
         # memory
         'binding/memory_binding.cc',

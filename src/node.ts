@@ -12,6 +12,7 @@ import type {
 } from './ports/hypervisor.ts';
 import type { LinkMode } from './ports/link-mode.ts';
 import type { GroupView } from './ports/ownership.ts';
+import type { BulkRdmaCounters } from './ports/rdma.ts';
 import type { TransferProfile } from './ports/transfer-profile.ts';
 import type { CongestionControl, HostPort, PageClasses } from './ports/transport.ts';
 import type { DwcpError } from './util/errors.ts';
@@ -48,6 +49,13 @@ export interface StartNodeOptions {
   readonly congestionControl?: CongestionControl | 'auto';
   /** Page bytes per chunk, 16 KiB to 16 MiB, or `auto`, the default: what the link's mode asks for. */
   readonly chunkBytes?: number | 'auto';
+  /**
+   * What carries memory: `auto`, the default, takes queue pairs where both hosts have an RDMA device; `rdma` asks for
+   * them and tells where they do not come about; `tcp` does without.
+   */
+  readonly transport?: 'auto' | 'tcp' | 'rdma';
+  /** With `rdma`: refuses to start without a device, and a peer that offers none. Default false: falls back to TCP. */
+  readonly requireTransport?: boolean;
   /** Unacknowledged bytes per link; default 32 MiB. */
   readonly windowBytes?: number;
   /** Both directions together; default 4. One more is refused with `ERR_DWCP_LIMIT`. */
@@ -289,6 +297,11 @@ export interface PeerStatus {
   readonly modeChange: LinkModeChange | null;
   /** What memory to and from it travels under; null while there is no link. */
   readonly encryption: Cipher | 'off' | null;
+  /** What carries memory to and from it right now; null without a stream. */
+  readonly transport: 'tcp' | 'rdma' | null;
+  /** Why it is not RDMA although that was asked for, or not for every stream; null while all is as asked. */
+  readonly transportFallback: string | null;
+  readonly rdma: BulkRdmaCounters;
   /** Read back from the kernel; null without a stream. */
   readonly congestionControl: string | null;
   /** What the link lets through right now, in bytes per second; 0 is unlimited. */

@@ -99,6 +99,7 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::CloseStream>("closeStream"),
                       InstanceMethod<&EngineWrap::OpenLink>("openLink"),
                       InstanceMethod<&EngineWrap::SetKeys>("setKeys"),
+                      InstanceMethod<&EngineWrap::SetRdma>("setRdma"),
                       InstanceMethod<&EngineWrap::SetMaxBandwidth>("setMaxBandwidth"),
                       InstanceMethod<&EngineWrap::SetCodecPolicy>("setCodecPolicy"),
                       InstanceMethod<&EngineWrap::ShareContent>("shareContent"),
@@ -239,6 +240,18 @@ Napi::Value EngineWrap::SetKeys(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), link == nullptr || link->SetKeys(std::move(keys)));
 }
 
+// (link, wish, why): off, prefer or require; why it is off, where somebody asked for more.
+void EngineWrap::SetRdma(const Napi::CallbackInfo& info) {
+  const std::string wish = info[1].As<Napi::String>();
+  Engine::Guard guard(engine_.get());
+  if (Link* link = engine_->link(Int(info, 0))) {
+    const RdmaWish wished = wish == "require"  ? RdmaWish::kRequire
+                            : wish == "prefer" ? RdmaWish::kPrefer
+                                               : RdmaWish::kOff;
+    link->SetRdma(wished, info[2].As<Napi::String>());
+  }
+}
+
 void EngineWrap::SetMaxBandwidth(const Napi::CallbackInfo& info) {
   Engine::Guard guard(engine_.get());
   if (Link* link = engine_->link(Int(info, 0))) link->SetMaxBandwidth(Wide(info, 1));
@@ -329,6 +342,18 @@ Napi::Value EngineWrap::LinkCounters(const Napi::CallbackInfo& info) {
   Set(out, "framesReplayed", counters.frames_replayed);
   Set(out, "chunksResealed", counters.chunks_resealed);
   Set(out, "stagingBytes", link->pool().bytes());
+  const RdmaCounters rdma = link->rdma_counters();
+  Napi::Object counts = Napi::Object::New(info.Env());
+  Set(counts, "workRequests", rdma.work_requests);
+  Set(counts, "doorbells", rdma.doorbells);
+  Set(counts, "completions", rdma.completions);
+  Set(counts, "arrivals", rdma.arrivals);
+  Set(counts, "writtenBytes", rdma.written_bytes);
+  Set(counts, "copiedBytes", rdma.copied_bytes);
+  Set(counts, "streams", link->rdma_streams());
+  Set(counts, "fallbacks", link->rdma_fallbacks());
+  counts.Set("fallback", link->rdma_fallback());
+  out.Set("rdma", counts);
   return out;
 }
 

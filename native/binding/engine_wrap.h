@@ -25,6 +25,7 @@ class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
   void CloseStream(const Napi::CallbackInfo& info);
   Napi::Value OpenLink(const Napi::CallbackInfo& info);
   Napi::Value SetKeys(const Napi::CallbackInfo& info);
+  void SetRdma(const Napi::CallbackInfo& info);
   void SetMaxBandwidth(const Napi::CallbackInfo& info);
   void SetCodecPolicy(const Napi::CallbackInfo& info);
   void ShareContent(const Napi::CallbackInfo& info);

@@ -103,6 +103,7 @@ void Engine::Stop() {
   senders_.clear();
   receivers_.clear();
   links_.clear();
+  rdma_.reset();
   listeners_.clear();
   for (auto& loop : loops_) loop->Close();
 }
@@ -134,10 +135,7 @@ void Engine::Tick(IoLoop* loop, uint64_t now_us) {
       late.push_back(&stream);
     }
   }
-  for (Stream* stream : late) {
-    stream->Close("ERR_DWCP_TIMEOUT", "bulk stream " + stream->remote() + " did not join in time",
-                  ETIMEDOUT);
-  }
+  for (Stream* stream : late) stream->Late();
   if (loop != first_loop()) return;
   for (auto& entry : links_) entry.second->Tick(now_us);
   for (auto& listener : listeners_) static_cast<Listener*>(listener.get())->Rest(false);
@@ -232,6 +230,11 @@ int Engine::Dial(const std::string& host, int port, const std::string& local,
   streams_.emplace(id, std::make_unique<Stream>(this, LeastLoadedLoop(), id, fd, true,
                                                 AddressText(address), NowUs() + timeout_ms * 1000));
   return id;
+}
+
+RdmaFabric* Engine::rdma(std::string* why) {
+  if (rdma_ == nullptr) rdma_ = RdmaFabric::Open(this, why);
+  return rdma_.get();
 }
 
 Stream* Engine::stream(int id) {

@@ -157,6 +157,11 @@ class Engine {
   // Somebody waits for the lock: the turn should end.
   bool wanted() const { return waiting_ > 0; }
   static uint64_t NowUs();
+  // Opened by the first who asks; null and why.
+  RdmaFabric* rdma(std::string* why);
+  void ForgetRdma(Stream* stream) {
+    if (rdma_ != nullptr) rdma_->Forget(stream);
+  }
 
  private:
   void TellRefusals(uint64_t now_us);
@@ -189,6 +194,7 @@ class Engine {
   std::mutex event_mutex_;
   std::vector<Event> events_;
   std::vector<std::unique_ptr<IoLoop>> loops_;
+  std::unique_ptr<RdmaFabric> rdma_;
   EncodePool encoders_;
 };
 

@@ -80,6 +80,11 @@ FrameError CheckByType(const FrameHeader& h) {
       if (h.raw_bytes == 0 || h.raw_bytes > kContentPiecesMax) return FrameError::kLength;
       if (h.seq >= h.raw_bytes) return FrameError::kName;
       return h.plain_bytes() <= kContentPieceBytesMax ? FrameError::kNone : FrameError::kLength;
+    case FrameType::kRdmaOffer:
+      return h.plain_bytes() == kRdmaOfferBytes ? FrameError::kNone : FrameError::kLength;
+    case FrameType::kRdmaFailed:
+      return h.plain_bytes() <= kRdmaReasonBytesMax ? FrameError::kNone : FrameError::kLength;
+    case FrameType::kRdmaReady:
     case FrameType::kReset:
     case FrameType::kRefusalsHeard:
       return h.plain_bytes() == 0 ? FrameError::kNone : FrameError::kLength;
@@ -159,7 +164,7 @@ FrameError ReadHeader(const uint8_t* in, FrameHeader* h) {
   if (Get<uint32_t>(in, 0) != kFrameMagic) return FrameError::kMagic;
   if (in[4] != kFrameVersion) return FrameError::kVersion;
   if (Get<uint16_t>(in, kCheckOffset) != HeaderCheck(in)) return FrameError::kCheck;
-  if (in[5] < 1 || in[5] > 10) return FrameError::kType;
+  if (in[5] < 1 || in[5] > 13) return FrameError::kType;
   *h = FrameHeader{};
   h->type = static_cast<FrameType>(in[5]);
   h->body_bytes = Get<uint32_t>(in, 8);

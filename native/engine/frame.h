@@ -19,6 +19,8 @@ constexpr uint32_t kOutstandingMax = 1024;
 constexpr uint32_t kAckBytesMax = kOutstandingMax / 8;
 constexpr uint32_t kRefusedBytesMax = 1024;
 // What a receiver says it holds comes in pieces of so many bytes, and so many at most.
+constexpr uint32_t kRdmaOfferBytes = 16 + 8;
+constexpr uint32_t kRdmaReasonBytesMax = 240;
 constexpr uint32_t kContentPieceBytesMax = 1024;
 constexpr uint32_t kContentPiecesMax = 4096;
 // Looking at zero pages costs time but no payload, so a chunk's pages are bounded apart from its
@@ -41,6 +43,10 @@ enum class FrameType : uint8_t {
   kRefusalsHeard = 9,  // sender: heard of all up to number `seq`
   // receiver: piece `seq` (from 0) of `raw_bytes` pieces of what its content cache holds
   kContent = 10,
+  // Between attach and the first chunk, where queue pairs are wanted:
+  kRdmaOffer = 11,   // listener: token and port of rdma_cm where the dialler may call
+  kRdmaReady = 12,   // dialler: the queue pair stands, nothing follows on this socket
+  kRdmaFailed = 13,  // either, with why: this socket carries everything
 };
 
 constexpr uint32_t kEndOfBytes = 1;

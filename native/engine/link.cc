@@ -65,6 +65,17 @@ bool Link::Renew(Buffer* buffer) {
   return buffer->SealAnew(sealer);
 }
 
+RdmaCounters Link::rdma_counters() const {
+  RdmaCounters sum = rdma_gone_;
+  for (const Stream* stream : streams_) sum.Add(stream->rdma_counters());
+  return sum;
+}
+
+size_t Link::rdma_streams() const {
+  return static_cast<size_t>(std::count_if(streams_.begin(), streams_.end(),
+                                           [](const Stream* each) { return each->by_rdma(); }));
+}
+
 void Link::SetMaxBandwidth(uint64_t bytes_per_sec) {
   bucket_.SetRate(bytes_per_sec, Engine::NowUs());
   Kick();

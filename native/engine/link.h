@@ -2,6 +2,7 @@
 #pragma once
 #include <array>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "codec/chooser.h"
@@ -10,6 +11,7 @@
 #include "engine/content_exchange.h"
 #include "engine/pacing.h"
 #include "engine/path_facts.h"
+#include "engine/rdma_path.h"
 #include "engine/staging.h"
 #include "engine/staging_target.h"
 #include "engine/transfer.h"
@@ -76,6 +78,24 @@ class Link {
   // sealed anew when another one takes it over. False while transfers are open and would have to
   // change between the two kinds of frames.
   bool SetKeys(std::shared_ptr<LinkKeys> keys);
+  // For streams that are attached from now on.
+  void SetRdma(RdmaWish wish, const std::string& why_off) {
+    rdma_wish_ = wish;
+    rdma_fallback_.clear();
+    if (!why_off.empty()) RdmaFellBack(why_off);
+  }
+  RdmaWish rdma_wish() const { return rdma_wish_; }
+  // A stream is carried by its socket, or its memory is copied, though a queue pair was wanted.
+  void RdmaFellBack(const std::string& why) {
+    rdma_fallback_ = why;
+    rdma_fallbacks_++;
+  }
+  const std::string& rdma_fallback() const { return rdma_fallback_; }
+  uint64_t rdma_fallbacks() const { return rdma_fallbacks_; }
+  void RdmaGone(const RdmaCounters& counters) { rdma_gone_.Add(counters); }
+  // Of all its queue pairs, those that are gone included.
+  RdmaCounters rdma_counters() const;
+  size_t rdma_streams() const;
   // What to seal chunks with, or null. Stands still for whoever holds the lock or is Outside.
   const std::shared_ptr<LinkKeys>& keys() const { return keys_; }
   // Makes a chunk that is about to be sent recognisable for the peer. May go Outside.
@@ -126,6 +146,10 @@ class Link {
   size_t measured_turn_ = 0;
   PacingBucket bucket_;
   std::shared_ptr<LinkKeys> keys_;
+  RdmaWish rdma_wish_ = RdmaWish::kOff;
+  std::string rdma_fallback_;
+  uint64_t rdma_fallbacks_ = 0;
+  RdmaCounters rdma_gone_;
   void MeasureWire(uint64_t now_us);
   CodecChooser chooser_;
   uint32_t encoders_;

@@ -76,6 +76,13 @@ struct Buffer {
     return true;
   }
 
+  // What lets a card read this buffer, once somebody posted it: for as long as the payload stays.
+  struct Pins {
+    std::shared_ptr<const void> payload, meta;
+    const void* domain = nullptr;
+    uint32_t payload_key = 0, meta_key = 0;
+  };
+  Pins pins;
   uint8_t* payload = nullptr;
   size_t capacity = 0;
   uint32_t meta_bytes = 0;  // header and map
@@ -95,6 +102,7 @@ struct Buffer {
 
  private:
   void Free() {
+    pins = Pins{};
     if (payload != nullptr) ::operator delete (payload, std::align_val_t{4096});
   }
 };

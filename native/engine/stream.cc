@@ -87,6 +87,8 @@ void Stream::Attach(Link* link) {
   state_ = State::kAttached;
   link_ = link;
   keys_ = link->keys();
+  if (link->rdma_wish() != RdmaWish::kOff) BeginRdma();
+  if (state_ == State::kClosed) return;
   link->Attach(this);
   Want(kIn, true);
 }
@@ -122,6 +124,12 @@ void Stream::SetUnreadTimeout(uint32_t timeout_ms) {
 }
 
 void Stream::DropBuffers() {
+  if (rdma_ != nullptr) {
+    link_->RdmaGone(rdma_->counters());
+    // The card reads and writes nothing of ours from here on.
+    rdma_.reset();
+    ReleaseSent();
+  }
   if (rx_ != nullptr) link_->pool().Give(rx_);
   rx_ = nullptr;
   if (tx_ != nullptr) FinishChunk();
@@ -135,6 +143,7 @@ void Stream::FinishChunk() {
 
 void Stream::Close(const std::string& code, const std::string& message, int error_number) {
   if (state_ == State::kClosed) return;
+  if (state_ == State::kUpgrading) engine_->ForgetRdma(this);
   state_ = State::kClosed;
   CloseFd();
   if (link_ != nullptr) {
@@ -177,6 +186,10 @@ bool Stream::Corrupt(const std::string& message) {
 void Stream::OnEvents(uint32_t events) {
   if (state_ == State::kConnecting) {
     Connected();
+    return;
+  }
+  if (by_rdma_) {
+    if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) == 0 || SocketIsSilent()) OnRdma();
     return;
   }
   if (state_ == State::kJoined && (events & (EPOLLERR | EPOLLHUP)) != 0) {
@@ -232,7 +245,10 @@ void Stream::Read() {
     uint8_t next_header[kHeaderBytes];
     // After a join message the peer's next bytes belong to a state that is not reached yet.
     if (in_body_ && state_ == State::kAttached) parts[count++] = {next_header, kHeaderBytes};
-    const ssize_t got = Transfer([&] { return readv(fd(), parts, count); });
+    const ssize_t got = Transfer([&] {
+      return by_rdma_ ? static_cast<ssize_t>(rdma_->Read(parts, count)) : readv(fd(), parts, count);
+    });
+    if (got == 0 && by_rdma_) return;
     if (got == 0) {
       Close("ERR_DWCP_PEER_UNREACHABLE", "the peer closed bulk stream " + remote_, ECONNRESET);
       return;
@@ -269,12 +285,14 @@ bool Stream::OnHeader() {
     return Corrupt("the header of a frame from " + remote_ + " failed its check");
   }
   if (error != FrameError::kNone) return Refuse(FrameErrorText(error));
+  const bool upgrades = frame_.type >= FrameType::kRdmaOffer;
   const bool attached_type = frame_.type == FrameType::kChunkPages ||
                              frame_.type == FrameType::kChunkBytes ||
                              frame_.type >= FrameType::kAck;
-  if (attached_type != (state_ == State::kAttached)) {
-    return Refuse(FrameErrorText(FrameError::kType));
-  }
+  const bool is_expected =
+      upgrades ? state_ == State::kUpgrading
+               : attached_type == (state_ == State::kAttached) && state_ != State::kUpgrading;
+  if (!is_expected) return Refuse(FrameErrorText(FrameError::kType));
   if (attached_type && frame_.sealed() != (keys_ != nullptr)) {
     return Refuse(frame_.sealed() ? "a sealed frame on a link without keys"
                                   : "a frame that nobody sealed on a link with keys");
@@ -299,6 +317,7 @@ bool Stream::OnBody() {
     return Corrupt("a frame from " + remote_ + " failed its checksum");
   }
   if (state_ == State::kJoining) return OnJoinFrame();
+  if (state_ == State::kUpgrading) return OnRdmaFrame();
   if (frame_.type == FrameType::kAck) return OnAckFrame();
   if (frame_.type == FrameType::kPagesRefused) return OnRefusedFrame();
   if (frame_.type == FrameType::kRefusalsHeard) return OnHeardFrame();
@@ -414,10 +433,12 @@ bool Stream::NextFrame() {
 }
 
 void Stream::Write() {
+  if (by_rdma_) return WriteRdma();
   for (int turn = 0; turn < kFramesPerTurn * 2 && !engine_->wanted(); turn++) {
     const bool small = out_offset_ < out_bytes_;
     if (tx_ == nullptr && !small && !NextFrame()) {
       Want(kOut, false);
+      if (rdma_connected_) EnterRdma();
       return;
     }
     iovec parts[Buffer::kPartsMax];

@@ -6,13 +6,15 @@
 #include "engine/frame.h"
 #include "engine/link.h"
 #include "engine/pollable.h"
+#include "engine/rdma_path.h"
 
 namespace dwcp {
 
 class Stream final : public Pollable {
  public:
-  // kConnecting -> kJoining (challenge, join, accept) -> kJoined (waits for attach) -> kAttached
-  enum class State { kConnecting, kJoining, kJoined, kAttached, kClosed };
+  // kConnecting -> kJoining (challenge, join, accept) -> kJoined (waits for attach) -> kAttached,
+  // which where queue pairs are wanted comes after kUpgrading (the socket carries, or they do)
+  enum class State { kConnecting, kJoining, kJoined, kUpgrading, kAttached, kClosed };
 
   Stream(Engine* engine, IoLoop* loop, int id, int fd, bool dialled, std::string remote,
          uint64_t deadline_us);
@@ -44,6 +46,21 @@ class Stream final : public Pollable {
   void SetUnreadTimeout(uint32_t timeout_ms);
   void SetUnsentLimit(uint32_t bytes);
   void OnEvents(uint32_t events) override;
+  // A queue pair carries it, and the socket only tells of the end.
+  bool by_rdma() const { return by_rdma_; }
+  RdmaCounters rdma_counters() const {
+    return rdma_ == nullptr ? RdmaCounters{} : rdma_->counters();
+  }
+  // What its queue pair is told, see stream_rdma.cc. Each may end the path that calls it.
+  void RdmaConnected();
+  void RdmaCalled(std::unique_ptr<RdmaPath> path);
+  void RdmaFailed(const std::string& why);
+  void RdmaNote(const std::string& why);
+  uint32_t RdmaRingBytes() const;
+  // On its own loop: what arrived, and what may go out again.
+  void OnRdma();
+  // Nobody called in time: the socket carries it.
+  void Late();
 
   uint64_t acked_bytes = 0;  // of chunks that it carried and the peer acknowledged
   StreamTuning tuning;
@@ -77,6 +94,15 @@ class Stream final : public Pollable {
   // Opens a small frame in place.
   bool OpenSmall();
   bool Corrupt(const std::string& message);
+  void BeginRdma();
+  bool OnRdmaFrame();
+  bool OnRdmaOffer();
+  void TellRdmaFailed(const std::string& why);
+  void FallBack(const std::string& why);
+  void EnterRdma();
+  bool SocketIsSilent();
+  void WriteRdma();
+  void ReleaseSent();
   void QueueFrame(FrameHeader header, const uint8_t* body);
   void FinishChunk();
   void DropBuffers();
@@ -103,6 +129,17 @@ class Stream final : public Pollable {
   size_t out_bytes_ = 0, out_offset_ = 0;
   Buffer* tx_ = nullptr;
   size_t tx_offset_ = 0;
+  std::unique_ptr<RdmaPath> rdma_;
+  bool by_rdma_ = false;
+  bool rdma_connected_ = false;  // the dialler's: its word of it is the last on the socket
+  // Chunks that the card may still read, until so many work requests are done.
+  struct Sent {
+    uint64_t until;
+    Buffer* buffer;
+  };
+  static constexpr size_t kSentMax = 64;
+  std::array<Sent, kSentMax> sent_{};
+  size_t sent_first_ = 0, sent_count_ = 0;
   bool acks_due_ = false;
   uint64_t unacked_bytes_ = 0;  // landed since the last acknowledgement went out
   std::array<uint64_t, kReceiversMax> ack_sent_{};

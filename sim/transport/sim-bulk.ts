@@ -3,6 +3,7 @@
  * chunks yet: asking for a transfer is refused, not pretended. How fast they would is a model of the
  * network ({@link SimLoad}), so that whoever steers their number has something to steer by.
  */
+import { NO_RDMA_COUNTERS, type RdmaWish, withoutDevice } from '../../src/ports/rdma.ts';
 import type {
   BulkDialOptions,
   BulkLink,
@@ -207,6 +208,7 @@ class SimStream implements BulkStream, SimConnection {
 class SimBulkLink implements BulkLink {
   readonly peer: string;
   readonly streams = new Set<SimStream>();
+  #rdma = NO_RDMA_COUNTERS;
   maxBytesPerSec = 0;
   /** What was asked, in order. */
   readonly tunings: BulkLinkTuning[] = [];
@@ -267,6 +269,10 @@ class SimBulkLink implements BulkLink {
 
   shareContent(): void {}
 
+  setRdma(wish: RdmaWish, why: string): void {
+    this.#rdma = withoutDevice(wish, why);
+  }
+
   setMaxBandwidth(bytesPerSec: number): void {
     this.maxBytesPerSec = bytesPerSec;
   }
@@ -316,6 +322,7 @@ class SimBulkLink implements BulkLink {
       wireBytesReceived: wire.reduce((sum, info) => sum + (info?.bytesReceived ?? 0), 0),
       ...{ chunksSent: 0, chunksReinjected: 0, chunksLanded: 0, chunksDuplicate: 0 },
       ...{ chunksCorrupt: 0, keyBits: 0, framesForged: 0, framesReplayed: 0, chunksResealed: 0 },
+      rdma: this.#rdma,
       stagingBytes: 0,
     };
   }

@@ -22,6 +22,7 @@ import { LinkDialler } from './link-dialler.ts';
 import { deaf, lost, unreachedBulk, unreachedByPeer, unsupported } from './link-errors.ts';
 import type { LinkContext, LinkMessage, StreamJoin } from './link-messages.ts';
 import { LinkModes, MODES_FEATURE } from './link-modes.ts';
+import { agreedRdma, rdmaFeatures, rdmaRequired } from './link-rdma.ts';
 import { LinkReports } from './link-reports.ts';
 import { sessionKeys } from './link-seal.ts';
 import { LinkSession } from './link-session.ts';
@@ -213,12 +214,16 @@ class Link {
 
   #open(channel: ControlChannel, context: LinkContext): void {
     const { links, peer, incarnation, bulkPort } = this.#options;
+    const { rdma = null } = links;
     this.#sessions += 1;
     const handshake = new LinkHandshake({
       ...{ nodeId: links.nodeId, peer: this.#peer, incarnation },
-      features: [MODES_FEATURE, ...SEALING_FEATURES, ...contentFeatures(links.bulk)],
+      features: [
+        ...[MODES_FEATURE, ...SEALING_FEATURES, ...contentFeatures(links.bulk)],
+        ...rdmaFeatures(rdma),
+      ],
       lastPeerIncarnation: this.#lastPeerIncarnation,
-      requiredFeatures: requiredBy(peer.sealing ?? DEFAULT_CIPHER),
+      requiredFeatures: [...requiredBy(peer.sealing ?? DEFAULT_CIPHER), ...rdmaRequired(rdma)],
       keyRandom: links.random.bytes(KEY_RANDOM_BYTES),
       bulkListen: { host: links.bulkListen.host, port: bulkPort },
     });
@@ -274,6 +279,8 @@ class Link {
     const keys = sessionKeys({ nodeId, peer: this.#peer, secret: channel.secret }, agreement);
     const bulk = this.#keptWith(keys, agreement) ?? this.#openBulk(keys, agreement);
     if (keys !== null) wipe(keys);
+    const { wish, why } = agreedRdma(this.#options.links.rdma ?? null, this.#peer, agreement);
+    bulk.setRdma(wish, why);
     return bulk;
   }
 

@@ -24,13 +24,15 @@ import type { Clock } from '../ports/clock.ts';
 import type { Guest } from '../ports/hypervisor.ts';
 import type { SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
+import { NO_RDMA_COUNTERS } from '../ports/rdma.ts';
 import type { Storage } from '../ports/storage.ts';
-import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
+import type { BulkLinkCounters, BulkTransport, ControlTransport } from '../ports/transport.ts';
 import type { ModePolicy } from '../protocols/link/mode-governor.ts';
 import { sealingName } from '../protocols/link/sealing.ts';
 import { processCpuUs } from '../system/cpu.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
 import { complete, promised } from '../util/promised.ts';
+import { rdmaPlan } from './link-rdma.ts';
 import { sealingWish } from './link-seal.ts';
 import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
@@ -52,6 +54,8 @@ export interface NodeParts {
   readonly makeControl: (identity: Credentials) => ControlTransport;
   readonly makeRaftLog: (dataDir: string) => NodeRaftLog;
   readonly digest: SnapshotDigest;
+  /** Why this host has no RDMA, or null. */
+  readonly rdmaAbsent: () => string | null;
 }
 
 export interface NodeRaftLog {
@@ -87,6 +91,7 @@ export async function startNodeFrom(
     await storage.close();
   };
   try {
+    const rdma = rdmaPlan(options, parts.rdmaAbsent);
     const node = await promised<SpawnedNode>((done) => {
       const log = (fields: Readonly<Record<string, unknown>>, message: string): void =>
         logger?.info(fields, message);
@@ -97,7 +102,7 @@ export async function startNodeFrom(
         openRaftLog: raftLog.open,
         onHalt: (error: DwcpError) => halt.ask(error),
       };
-      spawnNode(host, { ...options, log }, ports, done);
+      spawnNode(host, { ...options, log, rdma }, ports, done);
     });
     if (halt.error !== null) throw halt.error;
     const running = new RunningNode(options, { ...parts, credentials }, node, close);
@@ -300,6 +305,17 @@ function shutdown(host: ActorHost): Promise<void> {
   return new Promise((resolve) => host.shutdown(resolve));
 }
 
+function transportOf(
+  counters: BulkLinkCounters | undefined,
+): Pick<PeerStatus, 'transport' | 'transportFallback' | 'rdma'> {
+  const { streams = 0, rdma = NO_RDMA_COUNTERS } = counters ?? {};
+  return {
+    transport: streams === 0 ? null : rdma.streams > 0 ? 'rdma' : 'tcp',
+    transportFallback: rdma.fallback || null,
+    rdma,
+  };
+}
+
 function peerStatus(view: NodeView, id: string, asked: ModePolicy): PeerStatus {
   const modes = view.modes.get(id);
   const bulk = view.links.get(id);
@@ -314,6 +330,7 @@ function peerStatus(view: NodeView, id: string, asked: ModePolicy): PeerStatus {
     modePolicy: modes?.policy ?? asked,
     modeChange: modes?.change ?? null,
     encryption: counters === undefined ? null : sealingName(counters.keyBits),
+    ...transportOf(counters),
     congestionControl: inUse.size === 0 ? null : [...inUse].join(', '),
     maxBandwidth: view.bandwidth.get(id) ?? 0,
     wireBytesSent: counters?.wireBytesSent ?? 0,

@@ -12,6 +12,7 @@ import { systemRandom } from '../system/random.ts';
 import { sha256Hex } from '../system/sha256.ts';
 import { openContentCache } from '../transports/content-cache.ts';
 import { createNativeBulkTransport } from '../transports/native-bulk.ts';
+import { rdmaAbsent } from '../transports/rdma-ability.ts';
 import { createTlsControlTransport } from '../transports/tls-control.ts';
 import { succeeded } from '../util/errors.ts';
 import { promised } from '../util/promised.ts';
@@ -33,6 +34,7 @@ export function realParts(options: StartNodeOptions): NodeParts {
     makeControl: (identity) => createTlsControlTransport({ identity }),
     makeRaftLog: raftLogIn,
     digest: sha256Hex,
+    rdmaAbsent,
   };
 }
 

@@ -9,6 +9,7 @@ import type { ModeLimits, ModePolicy } from '../protocols/link/mode-governor.ts'
 import type { ModeThresholds } from '../protocols/link/mode-judge.ts';
 import type { SealingWish } from '../protocols/link/sealing.ts';
 import type { Outcome } from '../util/errors.ts';
+import type { RdmaPlan } from './link-rdma.ts';
 import type { LinkReport } from './messages.ts';
 import type { ActorRef } from './system.ts';
 import type { Spawner, TelemetrySample } from './telemetry.ts';
@@ -30,6 +31,8 @@ export interface LinksOptions {
   /** Of links that nobody forced. */
   readonly mode: ModePolicy;
   readonly modeRules?: ModeRules;
+  /** Absent or null: TCP carries everything. */
+  readonly rdma?: RdmaPlan | null;
   readonly report: ActorRef<LinkReport>;
   readonly random: Random;
   /** Gets a sample per link and per stream every second. */

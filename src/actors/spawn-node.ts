@@ -14,6 +14,7 @@ import { founder } from '../protocols/raft/fresh.ts';
 import type { Restored } from '../protocols/raft/types.ts';
 import { type Completion, type DwcpError, succeeded } from '../util/errors.ts';
 import { votersOf } from './group-voters.ts';
+import type { RdmaPlan } from './link-rdma.ts';
 import { sealingWish } from './link-seal.ts';
 import { LinkSwitch, PeerLinks } from './link-switch.ts';
 import type { LinkReport } from './messages.ts';
@@ -37,6 +38,7 @@ const GROUP_DIGITS = 16;
 export interface SpawnNodeOptions
   extends Omit<StartNodeOptions, 'identity' | 'qemu' | 'logger' | 'onFatal'> {
   readonly log: (fields: Readonly<Record<string, unknown>>, message: string) => void;
+  readonly rdma?: RdmaPlan | null;
 }
 
 /** Open, and closed by the caller once the actors have stopped; `bulk` closes with them. */
@@ -199,6 +201,7 @@ function linksOptions(
     mode: options.linkMode ?? NODE_DEFAULTS.linkMode,
     modeRules: rulesOf(options.linkModeRules),
     congestionControl: options.congestionControl ?? 'auto',
+    rdma: options.rdma ?? null,
     windowBytes: options.windowBytes ?? NODE_DEFAULTS.windowBytes,
     chunkBytes: options.chunkBytes ?? NODE_DEFAULTS.chunkBytes,
   };

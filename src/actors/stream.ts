@@ -140,7 +140,8 @@ class DialledStream {
       }
       case 'closed':
         lost(event, this.#joined, this.#options, context);
-        this.#retry(context, this.#joined ? null : event.error);
+        // A stream that stood is somebody else's news; one that may not be carried as asked is told of.
+        this.#retry(context, this.#joined && !isUnsupported(event) ? null : event.error);
         return;
     }
   }
@@ -156,6 +157,10 @@ class DialledStream {
     this.#failures += 1;
     context.setTimer('dial', atUs, { type: 'dial' });
   }
+}
+
+function isUnsupported(event: BulkStreamEvent): boolean {
+  return event.type === 'closed' && event.error?.code === 'ERR_DWCP_UNSUPPORTED';
 }
 
 /** The peer dialled it and the link accepted its join; when it is lost the actor ends. */

@@ -34,6 +34,8 @@ export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties 
     ...peer,
     modeChange: peer.modeChange && { ...peer.modeChange, problem: peer.modeChange.problem ?? '' },
     congestionControl: peer.congestionControl ?? '',
+    transport: peer.transport ?? '',
+    transportFallback: peer.transportFallback ?? '',
   }));
   const { group, owners } = status;
   return {
@@ -137,6 +139,19 @@ function peerFromWire(wire: dwcp.AdminPeer.$Properties): PeerStatus {
     encryption: (wire.encryption || null) as PeerStatus['encryption'],
     framesForged: wire.framesForged ?? 0,
     framesReplayed: wire.framesReplayed ?? 0,
+    transport: (wire.transport || null) as PeerStatus['transport'],
+    transportFallback: wire.transportFallback || null,
+    rdma: {
+      streams: wire.rdma?.streams ?? 0,
+      workRequests: wire.rdma?.workRequests ?? 0,
+      doorbells: wire.rdma?.doorbells ?? 0,
+      completions: wire.rdma?.completions ?? 0,
+      arrivals: wire.rdma?.arrivals ?? 0,
+      writtenBytes: wire.rdma?.writtenBytes ?? 0,
+      copiedBytes: wire.rdma?.copiedBytes ?? 0,
+      fallbacks: wire.rdma?.fallbacks ?? 0,
+      fallback: wire.transportFallback ?? '',
+    },
     congestionControl: wire.congestionControl || null,
     maxBandwidth: wire.maxBandwidth ?? 0,
     problem: wire.problem ? problemFromWire(wire.problem) : null,

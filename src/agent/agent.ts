@@ -77,6 +77,8 @@ function nodeOptions(config: AgentConfig, logger: Logger): StartNodeOptions {
     chunkBytes,
     windowBytes,
     congestionControl,
+    transport: config.link.transport,
+    requireTransport: config.link.requireTransport,
     maxBandwidth,
     maxConcurrentMigrations: config.migrations.concurrent,
     resumeGraceMs: config.migrations.resumeGraceMs,

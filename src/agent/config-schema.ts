@@ -46,6 +46,10 @@ export interface LinkConfig {
   readonly chunkBytes: number | 'auto';
   readonly windowBytes: number;
   readonly congestionControl: CongestionControl | 'auto';
+  /** What carries memory; `auto` takes RDMA where both hosts have it. */
+  readonly transport: 'auto' | 'tcp' | 'rdma';
+  /** With `rdma`: refuse instead of falling back to TCP. */
+  readonly requireTransport: boolean;
   /** Bytes per second per peer; 0 is unlimited. */
   readonly maxBandwidth: number;
 }
@@ -172,7 +176,13 @@ export const agentConfigSchema: z.ZodType<AgentConfig> = z.strictObject({
       encryption: z.enum(['on', 'off']).default('on'),
       cipher: z.enum(CIPHERS).default(DEFAULT_CIPHER),
       congestionControl: z.enum(['auto', 'cubic', 'reno', 'bbr']).default('auto'),
+      transport: z.enum(['auto', 'tcp', 'rdma']).default('auto'),
+      requireTransport: z.boolean().default(false),
       maxBandwidth: rate.default(0),
+    })
+    .refine((link) => !link.requireTransport || link.transport === 'rdma', {
+      path: ['requireTransport'],
+      message: 'false, unless link.transport is rdma',
     })
     .refine((link) => link.chunkBytes === 'auto' || link.windowBytes >= link.chunkBytes, {
       path: ['windowBytes'],

@@ -100,6 +100,32 @@ function addPeerSeries(registry: Registry, node: DwcpNode): void {
     },
   );
   perPeer(
+    'dwcp_link_rdma_streams',
+    'Bulk streams that queue pairs carry.',
+    (peer) => peer.rdma.streams,
+  );
+  perPeer(
+    'dwcp_link_rdma_fallbacks',
+    'How often TCP carried what RDMA was to carry.',
+    (peer) => peer.rdma.fallbacks,
+  );
+  perPeer('dwcp_link_rdma_bytes', 'Bytes written by RDMA.', (peer) => peer.rdma.writtenBytes);
+  perPeer(
+    'dwcp_link_rdma_work_requests',
+    'Writes and credits given to the card.',
+    (peer) => peer.rdma.workRequests,
+  );
+  perPeer(
+    'dwcp_link_rdma_doorbells',
+    'How often the card was told of them.',
+    (peer) => peer.rdma.doorbells,
+  );
+  perPeer(
+    'dwcp_link_rdma_completions',
+    'How often the card told that it was done.',
+    (peer) => peer.rdma.completions,
+  );
+  perPeer(
     'dwcp_link_max_bandwidth_bytes_per_second',
     'What the link lets through; 0 is unlimited.',
     (peer) => peer.maxBandwidth,

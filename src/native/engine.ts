@@ -1,5 +1,6 @@
 /** The bulk engine as the addon has it: integers, plain objects and errno names. See `native/binding/engine_wrap.h`. */
 import type { PageSet, Region } from '../ports/memory.ts';
+import type { RdmaWish } from '../ports/rdma.ts';
 import type {
   BulkLinkCounters,
   BulkLinkLanes,
@@ -61,6 +62,7 @@ export interface NativeEngine {
     receiveSecret: Uint8Array,
     bytesPerKey: number,
   ): boolean;
+  setRdma(link: number, wish: RdmaWish, why: string): void;
   setMaxBandwidth(link: number, bytesPerSec: number): void;
   setCodecPolicy(
     link: number,

@@ -6,9 +6,11 @@
  * A bulk stream joins a link by a keyed exchange (see {@link BulkStreamEvent}), so that a stranger's
  * socket never reaches the chunk parser.
  */
+
 import type { Completion, DwcpError, Outcome } from '../util/errors.ts';
 import type { ContentCacheCounters } from './content-cache.ts';
 import type { PageSet, Region } from './memory.ts';
+import type { BulkRdmaCounters, RdmaWish } from './rdma.ts';
 import type { TransferProfile } from './transfer-profile.ts';
 
 // ---- control ------------------------------------------------------------------------------------
@@ -155,6 +157,12 @@ export interface BulkKeys {
 /** Everything between us and one peer, over any number of attached streams. */
 export interface BulkLink {
   readonly peer: string;
+  /**
+   * Whether queue pairs carry the streams that are attached from now on; both sides of a link wish for the same.
+   * Where none comes about, their connections carry them, which is told in the counters, or with `require` they end.
+   * `why` is for `off`: what keeps from it, where somebody asked for it.
+   */
+  setRdma(wish: RdmaWish, why: string): void;
   /** One token bucket for all that this link sends; 0 is unlimited. Takes effect at once. */
   setMaxBandwidth(bytesPerSec: number): void;
   /** How pages are encoded from the next chunk on; what was built already goes as it is. `raw` at first. */
@@ -265,6 +273,7 @@ export interface BulkLinkCounters {
   /** Chunks sealed a second time, under new keys or a fresh nonce. */
   readonly chunksResealed: number;
   readonly stagingBytes: number;
+  readonly rdma: BulkRdmaCounters;
 }
 
 /** How the streams share what we send; what steers their number looks at the difference of two. */

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { type EngineEvent, type NativeContentCache, NativeEngine } from '../native.ts';
 import type { ContentCacheCounters } from '../ports/content-cache.ts';
 import type { PageSet, Region } from '../ports/memory.ts';
+import { NO_RDMA_COUNTERS, type RdmaWish } from '../ports/rdma.ts';
 import type {
   BulkDialOptions,
   BulkKeys,
@@ -301,6 +302,10 @@ class NativeBulkLink implements BulkLink {
     this.peer = peer;
   }
 
+  setRdma(wish: RdmaWish, why: string): void {
+    this.#engine.setRdma(this.id, wish, why);
+  }
+
   setMaxBandwidth(bytesPerSec: number): void {
     assertSafeInteger(bytesPerSec, 'bytesPerSec');
     this.#engine.setMaxBandwidth(this.id, bytesPerSec);
@@ -536,6 +541,7 @@ const NO_COUNTERS: BulkLinkCounters = {
   framesForged: 0,
   framesReplayed: 0,
   chunksResealed: 0,
+  rdma: NO_RDMA_COUNTERS,
   stagingBytes: 0,
 };
 

@@ -42,6 +42,7 @@ test('a minimal file gets documented defaults', () => {
       windowBytes: 2 ** 25,
     },
     ...{ encryption: 'on', cipher: 'aes-128-gcm', congestionControl: 'auto', maxBandwidth: 0 },
+    ...{ transport: 'auto', requireTransport: false },
   });
   assert.deepEqual(config.migrations, {
     ...{ concurrent: 4, resumeGraceMs: 300_000, allowPostcopy: false },
@@ -83,7 +84,7 @@ test('an unknown key is refused with its path and the keys allowed there', () =>
   assert.match(nested.message, /unknown key link\.strems/);
   assert.match(
     nested.hint ?? '',
-    /Allowed at link: mode, modeRules, streams, chunkBytes, windowBytes, encryption, cipher, congestionControl, maxBandwidth/,
+    /Allowed at link: mode, modeRules, streams, chunkBytes, windowBytes, encryption, cipher, congestionControl, transport, requireTransport, maxBandwidth/,
   );
   const inList = refusal(`${MINIMAL}\npeers: [{ id: b, address: "h:1", port: 2 }]\n`);
   assert.match(inList.message, /unknown key peers\.0\.port/);

@@ -110,6 +110,13 @@ export class FakeNode implements DwcpNode {
       framesForged: 3,
       framesReplayed: 4,
       congestionControl: 'cubic',
+      transport: 'rdma',
+      transportFallback: 'one stream has none',
+      rdma: {
+        ...{ streams: 3, workRequests: 100, doorbells: 40, completions: 13, arrivals: 25 },
+        ...{ writtenBytes: 2 ** 20, copiedBytes: 4096, fallbacks: 1 },
+        fallback: 'one stream has none',
+      },
       maxBandwidth: 5e6,
       problem: { code: 'ERR_DWCP_PEER_UNREACHABLE', message: 'no bulk stream', hint: 'Open it.' },
     },

@@ -61,6 +61,7 @@ before(async () => {
           windowBytes: 2 ** 25,
         },
         ...{ congestionControl: 'auto', maxBandwidth: 0 },
+        ...{ transport: 'auto', requireTransport: false },
       },
       migrations: {
         ...{ concurrent: 4, resumeGraceMs: 0, allowPostcopy: false },

@@ -8,6 +8,7 @@ import {
   type NativeContentCache,
   type NativeRegion,
 } from '../../src/native.ts';
+import type { RdmaWish } from '../../src/ports/rdma.ts';
 import type {
   BulkKeys,
   BulkLink,
@@ -28,6 +29,9 @@ export interface PairOptions {
   readonly windowBytes?: number;
   readonly chunkBytes?: number;
   readonly ioThreads?: number;
+  /** Where the target listens; loopback unless it says else. */
+  readonly host?: string;
+  readonly rdma?: RdmaWish;
   /** Those of the source; the target gets them the other way round. */
   readonly keys?: BulkKeys | null;
   /** Content caches of source and target. */
@@ -63,17 +67,19 @@ export interface Pair {
 
 export async function pairUp(options: PairOptions): Promise<Pair> {
   const { windowBytes = 16 * MIB, chunkBytes = 256 * 1024, ioThreads = 2 } = options;
-  const { keys = null, caches } = options;
+  const { keys = null, caches, host = '127.0.0.1', rdma = 'off' } = options;
   const [sourceCache, targetCache] = caches ?? [null, null];
   const listening = createNativeBulkTransport({ ioThreads, contentCache: targetCache });
   const dialling = createNativeBulkTransport({ ioThreads, contentCache: sourceCache });
   const target = listening.openLink({ peer: 'a', windowBytes, chunkBytes, keys: turned(keys) });
   const source = dialling.openLink({ peer: 'b', windowBytes, chunkBytes, keys });
+  target.setRdma(rdma, '');
+  source.setRdma(rdma, '');
   const lost: DwcpError[] = [];
   const accepted: BulkStream[] = [];
   const refused: RefusedConnections[] = [];
   const listened = listening.listen(
-    { host: '127.0.0.1', port: 0 },
+    { host, port: 0 },
     (stream) => {
       accepted.push(stream);
       acceptInto(stream, target, lost);
@@ -83,7 +89,9 @@ export async function pairUp(options: PairOptions): Promise<Pair> {
   assert.ok(listened.ok);
   const { port } = listened.value;
   const streams: BulkStream[] = [];
-  for (let i = 0; i < options.streams; i++) streams.push(await dialJoined(dialling, source, port));
+  for (let i = 0; i < options.streams; i++) {
+    streams.push(await dialJoined(dialling, source, port, host));
+  }
   const close = (): void => {
     dialling.close();
     listening.close();
@@ -106,9 +114,10 @@ export function dialJoined(
   transport: BulkTransport,
   link: BulkLink,
   port: number,
+  host = '127.0.0.1',
 ): Promise<BulkStream> {
   const stream = transport.dial({
-    address: { host: '127.0.0.1', port },
+    address: { host, port },
     localAddress: null,
     congestionControl: 'reno',
     connectTimeoutMs: 2000,

@@ -1,4 +1,5 @@
 /** Everything between one host and one peer, over any number of attached streams; see `native/engine/link.cc`. */
+import { NO_RDMA_COUNTERS, type RdmaWish, withoutDevice } from '../../../src/ports/rdma.ts';
 import type {
   BulkKeys,
   BulkLink,
@@ -112,6 +113,7 @@ export class SimBulkLink implements BulkLink {
     ...{ chunksLanded: 0, chunksDuplicate: 0, chunksCorrupt: 0 },
     ...{ framesForged: 0, framesReplayed: 0, chunksResealed: 0 },
   };
+  #rdma = NO_RDMA_COUNTERS;
 
   constructor(host: SimHost, options: BulkLinkOptions, around: LinkSurroundings) {
     this.#host = host;
@@ -135,6 +137,11 @@ export class SimBulkLink implements BulkLink {
   }
 
   // ---- the port -----------------------------------------------------------------------------------
+
+  /** A simulated host has no such device, and its streams go on without. */
+  setRdma(wish: RdmaWish, why: string): void {
+    this.#rdma = withoutDevice(wish, why);
+  }
 
   setMaxBandwidth(bytesPerSec: number): void {
     this.#bytesPerSec = bytesPerSec;
@@ -211,7 +218,8 @@ export class SimBulkLink implements BulkLink {
   counters(): BulkLinkCounters {
     const stagingBytes = this.#senders.reduce((sum, sender) => sum + sender.stagedBytes, 0);
     const keyBits = this.#keys?.bits ?? 0;
-    return { ...this.#counts, keyBits, streams: this.#streams.length, stagingBytes };
+    const streams = this.#streams.length;
+    return { rdma: this.#rdma, ...this.#counts, keyBits, streams, stagingBytes };
   }
 
   lanes(): BulkLinkLanes {

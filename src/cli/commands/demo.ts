@@ -2,10 +2,11 @@
 import { type Command, Option } from 'commander';
 import { LINK_MODES } from '../../ports/link-mode.ts';
 import { TRANSFER_PROFILES } from '../../ports/transfer-profile.ts';
+import { rdmaAbsent, rdmaAddress } from '../../transports/rdma-ability.ts';
 import { DwcpError } from '../../util/errors.ts';
 import { formatBytes, formatRate, parseBytes } from '../../util/units.ts';
 import { type DemoCluster, startDemoCluster } from '../demo/cluster.ts';
-import { type DemoPath, demoOnWan, LOOPBACK, pathInside } from '../demo/demo-path.ts';
+import { type DemoPath, demoOnWan, LOOPBACK, pathAt, pathInside } from '../demo/demo-path.ts';
 import { linuxGuest } from '../demo/linux-guest.ts';
 import { type DemoDocument, type DemoOptions, runDemo } from '../demo/scenario.ts';
 import { TickWatch } from '../demo/tick-watch.ts';
@@ -21,6 +22,8 @@ interface DemoCommandOptions extends JsonOption {
   readonly profile?: string;
   readonly allowPostcopy?: boolean;
   readonly inside?: string;
+  readonly transport: string;
+  readonly requireTransport?: boolean;
 }
 
 export function addDemoCommand(program: Command): void {
@@ -43,6 +46,12 @@ export function addDemoCommand(program: Command): void {
     )
     .addOption(profileOption())
     .addOption(postcopyOption())
+    .addOption(
+      new Option('--transport <kind>', 'what carries the memory')
+        .choices(['auto', 'tcp', 'rdma'])
+        .default('auto'),
+    )
+    .option('--require-transport', 'with --transport rdma: fail instead of falling back to TCP')
     .addOption(new Option('--inside <wan>', 'on which hosts to run').hideHelp())
     .action(demo);
 }
@@ -63,15 +72,16 @@ async function demo(options: DemoCommandOptions): Promise<void> {
     }
     say(`internet mode on loopback, without a WAN: ${ran.whyNot}`);
   }
-  const path = options.inside === undefined ? LOOPBACK : pathInside(options.inside);
+  const path = options.inside === undefined ? nearPath(wanted) : pathInside(options.inside);
   await demoOver(path, wanted, options, say);
 }
 
 /** The same demo again. */
 function wordsOf(
-  { guest, mode, profile, memoryBytes, dirtyBytesPerSec, allowPostcopy }: Wanted,
-  { json }: JsonOption,
+  { transport, allowPostcopy, ...wanted }: Wanted,
+  { json, requireTransport }: DemoCommandOptions,
 ) {
+  const { guest, mode, profile, memoryBytes, dirtyBytesPerSec } = wanted;
   const sizes = ['--size', `${memoryBytes}`, '--dirty-rate', `${dirtyBytesPerSec}`];
   return [
     '--guest',
@@ -82,6 +92,8 @@ function wordsOf(
     profile,
     ...sizes,
     ...(allowPostcopy ? ['--allow-postcopy'] : []),
+    ...['--transport', transport],
+    ...(requireTransport ? ['--require-transport'] : []),
     ...(json ? ['--json'] : []),
   ];
 }
@@ -109,7 +121,10 @@ async function demoOver(
     let guestOptions: object = { memoryBytes, dirtyBytesPerSec };
     // A datacenter's network, here loopback, counts as trusted: its figures are those of the checksum.
     const encryption = wanted.mode === 'datacenter' ? 'off' : 'on';
-    let settings: Readonly<Record<string, unknown>> = { link: { mode: wanted.mode, encryption } };
+    const { transport, requireTransport } = wanted;
+    let settings: Readonly<Record<string, unknown>> = {
+      link: { mode: wanted.mode, encryption, transport, requireTransport },
+    };
     if (guest === 'qemu') {
       const { qemu, args } = await linuxGuest(wanted);
       guestOptions = { args };
@@ -140,7 +155,21 @@ async function demoOver(
 type Wanted = Pick<
   DemoOptions,
   'guest' | 'mode' | 'profile' | 'memoryBytes' | 'dirtyBytesPerSec' | 'allowPostcopy'
->;
+> & { readonly transport: string; readonly requireTransport: boolean };
+
+/** On one machine; where RDMA is asked for, at an address of its device, which is not that of loopback. */
+function nearPath({ transport, requireTransport }: Wanted): DemoPath {
+  if (transport !== 'rdma') return LOOPBACK;
+  const absent = rdmaAbsent();
+  const address = absent === null ? rdmaAddress() : null;
+  if (address !== null) return pathAt(address);
+  if (!requireTransport) return LOOPBACK;
+  throw new DwcpError(
+    'ERR_DWCP_UNSUPPORTED',
+    `RDMA is required, but ${absent ?? 'no device has an IPv4 address'}`,
+    { hint: 'Run "dwcp doctor", or leave out --require-transport to fall back to TCP.' },
+  );
+}
 
 /**
  * An emulated VM is slower than the embedded guest, and so is asked for less; so is whoever has a wire of
@@ -172,8 +201,13 @@ function demoOptions(options: DemoCommandOptions): Wanted {
   const { allowPostcopy = false } = options;
   if (allowPostcopy && guest !== 'qemu')
     throw wrong('--guest', guest, 'qemu, with --allow-postcopy');
+  const { transport, requireTransport = false } = options;
+  if (requireTransport && transport !== 'rdma') {
+    throw wrong('--transport', transport, 'rdma, with --require-transport');
+  }
   const dirtyBytesPerSec = parseBytes(dirtyRate);
-  return { guest, mode, profile, memoryBytes, dirtyBytesPerSec, allowPostcopy };
+  const asked = { guest, mode, profile, memoryBytes, dirtyBytesPerSec };
+  return { ...asked, ...{ transport, requireTransport, allowPostcopy } };
 }
 
 function wrong(option: string, value: string, allowed: string): DwcpError {
@@ -187,6 +221,11 @@ function verdictOf({ verified, postcopy }: DemoDocument): string {
   return verified ? 'yes, page by page' : 'NO';
 }
 
+function describeTransport({ transport, transportFallback }: DemoDocument): string {
+  const name = transport === 'rdma' ? 'RDMA' : 'TCP';
+  return transportFallback === null ? name : `${name}, since ${transportFallback}`;
+}
+
 function describeDemo(document: DemoDocument & { readonly path: string }): string {
   const { workload, owner, pages } = document;
   const invariant = { true: 'held', false: 'BROKEN', null: 'unknown' }[
@@ -194,7 +233,7 @@ function describeDemo(document: DemoDocument & { readonly path: string }): strin
   ];
   return [
     `moved      ${document.guest} guest of ${formatBytes(document.memoryBytes)}, ${owner.before} -> ${owner.after} (epoch ${owner.epoch})`,
-    `over       ${document.path}; the link is in mode ${document.mode}`,
+    `over       ${document.path}, by ${describeTransport(document)}; the link is in mode ${document.mode}`,
     `total      ${(document.totalMs / 1000).toFixed(2)} s, ${document.rounds} rounds, ${formatRate(document.goodputBytesPerSec)}`,
     `downtime   ${document.downtimeMs.toFixed(1)} ms, ${document.guest === 'qemu' ? 'seen at its serial port' : 'seen by the guest'}`,
     `sent       ${formatBytes(document.wireBytes)} (pages: ${pages.raw} raw, ${pages.compressed} compressed, ${pages.delta} delta, ${pages.duplicate} duplicate, ${pages.zero} zero)`,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { ContentCacheCounters, GroupView, Problem } from '../../node.ts';
+import type { ContentCacheCounters, GroupView, PeerStatus, Problem } from '../../node.ts';
 import { formatBytes, formatRate } from '../../util/units.ts';
 import { addConnectionOptions, type ConnectionOptions, withAgent } from '../agent-connection.ts';
 import { addCommand, formatTable, printResult } from '../output.ts';
@@ -19,6 +19,7 @@ export function addStatusCommand(program: Command): void {
       String(peer.streams),
       peer.modePolicy === 'auto' ? peer.mode : `${peer.mode} (pinned)`,
       peer.encryption ?? '-',
+      peer.transport ?? '-',
       peer.congestionControl ?? '-',
       peer.maxBandwidth === 0 ? '-' : formatRate(peer.maxBandwidth),
       formatBytes(peer.wireBytesSent),
@@ -31,6 +32,7 @@ export function addStatusCommand(program: Command): void {
         'STREAMS',
         'MODE',
         'ENCRYPTION',
+        'TRANSPORT',
         'CONGESTION',
         'LIMIT',
         'SENT',
@@ -42,6 +44,7 @@ export function addStatusCommand(program: Command): void {
       ...describeGroup(status.group),
       ...describeCache(status.contentCache),
       formatTable(header, peers),
+      ...status.peers.flatMap(describeFallback),
       ...status.peers.flatMap(({ id, problem }) => (problem === null ? [] : describe(id, problem))),
     ].join('\n');
     printResult(options, status, text);
@@ -52,6 +55,10 @@ function describeGroup(group: GroupView): readonly string[] {
   const { voters, leader, term, commitIndex, appliedIndex, problem } = group;
   const line = `group ${voters.join(', ')}: leader ${leader ?? '-'}, term ${term}, commit ${commitIndex}, applied ${appliedIndex}`;
   return problem === null ? [line] : [line, `  ${problem}`];
+}
+
+function describeFallback({ id, transportFallback }: PeerStatus): readonly string[] {
+  return transportFallback === null ? [] : [`${id}: no RDMA: ${transportFallback}`];
 }
 
 function describeCache(cache: ContentCacheCounters | null): readonly string[] {

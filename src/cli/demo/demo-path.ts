@@ -18,6 +18,11 @@ export interface DemoPath {
 
 export const LOOPBACK: DemoPath = { describe: 'loopback', cluster: {} };
 
+/** All hosts at this address. */
+export function pathAt(address: string): DemoPath {
+  return { describe: address, cluster: { hosts: { a: address, b: address, c: address } } };
+}
+
 /** What the process inside is told, as JSON. */
 interface Inside {
   readonly describe: string;

@@ -5,8 +5,10 @@ import type {
   LinkMode,
   MigrationProgress,
   MigrationReceipt,
+  PeerStatus,
   VmOwner,
 } from '../../node.ts';
+import type { BulkRdmaCounters } from '../../ports/rdma.ts';
 import type { WorkloadReport } from '../../ports/hypervisor.ts';
 import type { TransferProfile } from '../../ports/transfer-profile.ts';
 import { DwcpError } from '../../util/errors.ts';
@@ -73,6 +75,11 @@ export interface DemoDocument {
     /** Null where the guest cannot tell. */
     readonly invariantHeld: boolean | null;
   };
+  /** What carried the memory, and why it was not RDMA although that was asked for. */
+  readonly transport: 'tcp' | 'rdma';
+  readonly transportFallback: string | null;
+  /** Of the source's queue pairs. */
+  readonly rdma: Omit<BulkRdmaCounters, 'fallback'>;
   readonly owner: { readonly before: string; readonly after: string; readonly epoch: number };
   readonly verified: boolean;
   /** It did not converge, and ran at its destination before its memory was there: nothing was compared. */
@@ -84,7 +91,7 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
   options.say('three agents run: a, b, c');
   const { watch } = options;
   await source.startGuest(options.guest, GUEST, options.guestOptions);
-  const mode = await linkMode(cluster, 'a', 'b');
+  const { mode } = await linkTo(cluster, 'a', 'b');
   await watch?.ready();
   options.say(`guest "${GUEST}" works on a; moving it to b`);
   await delay(WORK_MS);
@@ -102,7 +109,8 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
   requireProgress(resumed, after);
   const now = await ownerInLog(cluster, after.node);
   const owner = { before: owned.owner, after: now.owner, epoch: now.epoch };
-  return describe(options, mode, receipt, before, after, owner);
+  const peer = await linkTo(cluster, 'a', 'b');
+  return describe(options, mode, receipt, before, after, owner, peer);
 }
 
 /** As both sides of the move have applied it; the guest must run where the log says. */
@@ -164,8 +172,10 @@ function describe(
   before: Owner,
   after: Owner,
   owner: DemoDocument['owner'],
+  peer: PeerStatus,
 ): DemoDocument {
   const { workload } = after;
+  const { fallback: _, ...rdma } = peer.rdma;
   return {
     guest: options.guest,
     mode,
@@ -190,18 +200,22 @@ function describe(
       longestGapMs: workload?.longestGapMs ?? receipt.stoppedMs,
       invariantHeld: workload?.invariantHeld ?? null,
     },
+    // Which streams stand at the end says less than what went over them.
+    transport: rdma.writtenBytes >= receipt.wireBytes / 2 ? 'rdma' : 'tcp',
+    transportFallback: peer.transportFallback,
+    rdma,
     owner,
     verified: receipt.verified === true,
     postcopy: receipt.postcopy,
   };
 }
 
-async function linkMode(cluster: DemoClients, from: string, to: string): Promise<string> {
+async function linkTo(cluster: DemoClients, from: string, to: string): Promise<PeerStatus> {
   const deadlineMs = performance.now() + LINK_WITHIN_MS;
   while (performance.now() < deadlineMs) {
     const { peers } = await clientOf(cluster, from).status();
     const peer = peers.find((each) => each.id === to && each.connected);
-    if (peer !== undefined) return peer.mode;
+    if (peer !== undefined) return peer;
     await delay(POLL_MS);
   }
   throw new DwcpError('ERR_DWCP_PEER_UNREACHABLE', `${from} and ${to} did not find each other`, {
