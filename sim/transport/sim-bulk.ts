@@ -3,7 +3,7 @@
  * chunks yet: asking for a transfer is refused, not pretended. How fast they would is a model of the
  * network ({@link SimLoad}), so that whoever steers their number has something to steer by.
  */
-import { NO_RDMA_COUNTERS, type RdmaWish, withoutDevice } from '../../src/ports/rdma.ts';
+import { NO_RDMA_COUNTERS, type RdmaWish } from '../../src/ports/rdma.ts';
 import type {
   BulkDialOptions,
   BulkLink,
@@ -23,6 +23,7 @@ import type {
 import { assert } from '../../src/util/assert.ts';
 import { DwcpError, failed, succeeded } from '../../src/util/errors.ts';
 import type { SimConnection, SimNetwork } from './network.ts';
+import { withoutDevice } from './rdma-absent.ts';
 
 interface SimListener {
   readonly nodeId: string;

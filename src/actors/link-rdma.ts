@@ -1,5 +1,6 @@
 /** What an operator's word about RDMA means for a link, out of what this host has and what the peer offers. */
 import type { RdmaWish } from '../ports/rdma.ts';
+import type { BulkLinkCounters } from '../ports/transport.ts';
 import type { LinkAgreement } from '../protocols/link/handshake.ts';
 import { DwcpError } from '../util/errors.ts';
 
@@ -58,4 +59,21 @@ export function agreedRdma(
   }
   if (plan?.transport !== 'rdma') return { wish: 'off', why: '' };
   return { wish: 'off', why: plan.absent ?? `${peer} offers no RDMA` };
+}
+
+/** What a link is carried by, and why it is not what was asked for. */
+export interface CarriedBy {
+  readonly transport: 'tcp' | 'rdma' | null;
+  readonly transportFallback: string | null;
+}
+
+export function transportOf(counters: BulkLinkCounters | undefined): CarriedBy {
+  if (counters === undefined || counters.streams === 0) {
+    return { transport: null, transportFallback: counters?.rdma.fallback || null };
+  }
+  const { rdma } = counters;
+  return {
+    transport: rdma.streams > 0 ? 'rdma' : 'tcp',
+    transportFallback: rdma.fallback || null,
+  };
 }

@@ -22,6 +22,7 @@ import {
 import type { MigrationTerms } from '../protocols/migration/types.ts';
 import { assert } from '../util/assert.ts';
 import { type Completion, DwcpError, failed, type Outcome, succeeded } from '../util/errors.ts';
+import { transportOf } from './link-rdma.ts';
 import {
   added,
   CodecGain,
@@ -416,6 +417,7 @@ export class SourceSession {
       cuts: this.#machine.cuts,
       restarts: this.#machine.restarts,
       heldPages: this.#machine.heldEqualPages,
+      ...transportOf(this.#shell.link?.bulk.counters()),
       verified:
         verification === null ? null : verification.complete && verification.differentPages === 0,
     };

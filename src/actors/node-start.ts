@@ -26,13 +26,13 @@ import type { SnapshotDigest } from '../ports/raft-log.ts';
 import type { Random } from '../ports/random.ts';
 import { NO_RDMA_COUNTERS } from '../ports/rdma.ts';
 import type { Storage } from '../ports/storage.ts';
-import type { BulkLinkCounters, BulkTransport, ControlTransport } from '../ports/transport.ts';
+import type { BulkTransport, ControlTransport } from '../ports/transport.ts';
 import type { ModePolicy } from '../protocols/link/mode-governor.ts';
 import { sealingName } from '../protocols/link/sealing.ts';
 import { processCpuUs } from '../system/cpu.ts';
 import { type Completion, DwcpError } from '../util/errors.ts';
 import { complete, promised } from '../util/promised.ts';
-import { rdmaPlan } from './link-rdma.ts';
+import { rdmaPlan, transportOf } from './link-rdma.ts';
 import { sealingWish } from './link-seal.ts';
 import { faultOf } from './migration-progress.ts';
 import { createNactHost } from './nact-host.ts';
@@ -305,17 +305,6 @@ function shutdown(host: ActorHost): Promise<void> {
   return new Promise((resolve) => host.shutdown(resolve));
 }
 
-function transportOf(
-  counters: BulkLinkCounters | undefined,
-): Pick<PeerStatus, 'transport' | 'transportFallback' | 'rdma'> {
-  const { streams = 0, rdma = NO_RDMA_COUNTERS } = counters ?? {};
-  return {
-    transport: streams === 0 ? null : rdma.streams > 0 ? 'rdma' : 'tcp',
-    transportFallback: rdma.fallback || null,
-    rdma,
-  };
-}
-
 function peerStatus(view: NodeView, id: string, asked: ModePolicy): PeerStatus {
   const modes = view.modes.get(id);
   const bulk = view.links.get(id);
@@ -331,6 +320,7 @@ function peerStatus(view: NodeView, id: string, asked: ModePolicy): PeerStatus {
     modeChange: modes?.change ?? null,
     encryption: counters === undefined ? null : sealingName(counters.keyBits),
     ...transportOf(counters),
+    rdma: counters?.rdma ?? NO_RDMA_COUNTERS,
     congestionControl: inUse.size === 0 ? null : [...inUse].join(', '),
     maxBandwidth: view.bandwidth.get(id) ?? 0,
     wireBytesSent: counters?.wireBytesSent ?? 0,

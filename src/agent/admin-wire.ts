@@ -238,12 +238,20 @@ export function receiptFromWire(wire: dwcp.AdminReceipt.$Properties): MigrationR
     cuts: wire.cuts ?? 0,
     restarts: wire.restarts ?? 0,
     heldPages: wire.heldPages ?? 0,
+    transport: (wire.transport || null) as MigrationReceipt['transport'],
+    transportFallback: wire.transportFallback || null,
     verified: wire.verified ?? null,
   };
 }
 
 export function receiptToWire(receipt: MigrationReceipt): dwcp.AdminReceipt.$Properties {
-  return { ...receipt, steps: [...receipt.steps] };
+  const { steps, transport, transportFallback } = receipt;
+  return {
+    ...receipt,
+    steps: [...steps],
+    transport: transport ?? '',
+    transportFallback: transportFallback ?? '',
+  };
 }
 
 export function migrationToWire(migration: MigrationStatus): dwcp.AdminMigration.$Properties {

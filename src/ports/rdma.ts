@@ -23,11 +23,3 @@ export const NO_RDMA_COUNTERS: BulkRdmaCounters = {
   ...{ streams: 0, workRequests: 0, doorbells: 0, completions: 0, arrivals: 0 },
   ...{ writtenBytes: 0, copiedBytes: 0, fallbacks: 0, fallback: '' },
 };
-
-/** What a link says on a machine that has no device. */
-export function withoutDevice(wish: RdmaWish, why: string): BulkRdmaCounters {
-  if (wish === 'off') {
-    return why === '' ? NO_RDMA_COUNTERS : { ...NO_RDMA_COUNTERS, fallbacks: 1, fallback: why };
-  }
-  return { ...NO_RDMA_COUNTERS, fallbacks: 1, fallback: 'this machine has no RDMA device' };
-}

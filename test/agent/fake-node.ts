@@ -38,6 +38,8 @@ export const RECEIPT: MigrationReceipt = {
   cuts: 2,
   restarts: 1,
   heldPages: 5,
+  transport: 'rdma',
+  transportFallback: null,
   verified: true,
 };
 

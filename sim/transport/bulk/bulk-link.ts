@@ -1,5 +1,5 @@
 /** Everything between one host and one peer, over any number of attached streams; see `native/engine/link.cc`. */
-import { NO_RDMA_COUNTERS, type RdmaWish, withoutDevice } from '../../../src/ports/rdma.ts';
+import { NO_RDMA_COUNTERS, type RdmaWish } from '../../../src/ports/rdma.ts';
 import type {
   BulkKeys,
   BulkLink,
@@ -29,6 +29,7 @@ import { DwcpError } from '../../../src/util/errors.ts';
 import { SimRegion } from '../../hypervisor/memory.ts';
 import type { SimEvent } from '../../world/event-queue.ts';
 import type { SimHost } from '../../world/host.ts';
+import { withoutDevice } from '../rdma-absent.ts';
 import { ByteReceiving, ByteSending } from './byte-transfers.ts';
 import type { SimContentCache } from './content-cache.ts';
 import {

@@ -109,6 +109,11 @@ function whole(option: string, text: string | undefined, hint: string): number {
   throw new DwcpError('ERR_DWCP_USAGE', `${option} cannot be "${text}"`, { hint });
 }
 
+function fallback({ transport, transportFallback }: MigrationReceipt): readonly string[] {
+  if (transportFallback !== null) return [`carried by TCP: ${transportFallback}`];
+  return transport === 'rdma' ? ['carried by RDMA'] : [];
+}
+
 function describeReceipt(receipt: MigrationReceipt): string {
   const whyNot = receipt.postcopy ? 'it ran before its memory came: post-copy' : 'off';
   const verdict =
@@ -118,6 +123,7 @@ function describeReceipt(receipt: MigrationReceipt): string {
   return [
     `${receipt.guest} moved ${receipt.from} -> ${receipt.to} in ${(receipt.totalMs / 1000).toFixed(2)} s`,
     `${receipt.rounds} rounds, stopped ${receipt.stoppedMs.toFixed(1)} ms, ${formatBytes(receipt.wireBytes)} on the wire`,
+    ...fallback(receipt),
     ...survived(receipt),
     ...receipt.steps.map((step) => `to converge: ${step}`),
     verdict,

@@ -8,8 +8,8 @@ import type {
   PeerStatus,
   VmOwner,
 } from '../../node.ts';
-import type { BulkRdmaCounters } from '../../ports/rdma.ts';
 import type { WorkloadReport } from '../../ports/hypervisor.ts';
+import type { BulkRdmaCounters } from '../../ports/rdma.ts';
 import type { TransferProfile } from '../../ports/transfer-profile.ts';
 import { DwcpError } from '../../util/errors.ts';
 import type { DemoClient } from './cluster.ts';
@@ -19,7 +19,7 @@ interface DemoClients {
 }
 
 const GUEST = 'demo';
-const LINK_WITHIN_MS = 20_000;
+const LINK_WITHIN_MS = 60_000;
 const POLL_MS = 50;
 /** A follower hears of a commit with the next heartbeat. */
 const APPLIED_WITHIN_MS = 5_000;
@@ -76,7 +76,7 @@ export interface DemoDocument {
     readonly invariantHeld: boolean | null;
   };
   /** What carried the memory, and why it was not RDMA although that was asked for. */
-  readonly transport: 'tcp' | 'rdma';
+  readonly transport: MigrationReceipt['transport'];
   readonly transportFallback: string | null;
   /** Of the source's queue pairs. */
   readonly rdma: Omit<BulkRdmaCounters, 'fallback'>;
@@ -200,9 +200,8 @@ function describe(
       longestGapMs: workload?.longestGapMs ?? receipt.stoppedMs,
       invariantHeld: workload?.invariantHeld ?? null,
     },
-    // Which streams stand at the end says less than what went over them.
-    transport: rdma.writtenBytes >= receipt.wireBytes / 2 ? 'rdma' : 'tcp',
-    transportFallback: peer.transportFallback,
+    transport: receipt.transport,
+    transportFallback: receipt.transportFallback,
     rdma,
     owner,
     verified: receipt.verified === true,
