@@ -256,11 +256,10 @@ export interface MigrationReceipt extends PageClasses {
   readonly restarts: number;
   /** After the last agent that died: pages that were at the destination already, and not sent again. */
   readonly heldPages: number;
-  /** Null when verification was off, or post-copy left nothing to compare. */
   /** What carried it at the end, null where no stream stood; why it was not RDMA although that was asked for. */
   readonly transport: 'tcp' | 'rdma' | null;
   readonly transportFallback: string | null;
-  /** Null when verification was off. */
+  /** Null when verification was off, or post-copy left nothing to compare. */
   readonly verified: boolean | null;
 }
 

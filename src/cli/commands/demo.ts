@@ -206,8 +206,8 @@ function demoOptions(options: DemoCommandOptions): Wanted {
     throw wrong('--transport', transport, 'rdma, with --require-transport');
   }
   const dirtyBytesPerSec = parseBytes(dirtyRate);
-  const asked = { guest, mode, profile, memoryBytes, dirtyBytesPerSec };
-  return { ...asked, ...{ transport, requireTransport, allowPostcopy } };
+  const rest = { profile, memoryBytes, dirtyBytesPerSec, allowPostcopy };
+  return { guest, mode, ...rest, ...{ transport, requireTransport } };
 }
 
 function wrong(option: string, value: string, allowed: string): DwcpError {
