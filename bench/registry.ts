@@ -7,6 +7,7 @@ import { labBench } from './lab/ceiling.ts';
 import { migrationBench } from './migration.ts';
 import { modeSwitchBench } from './mode-switch.ts';
 import { raftBench } from './raft.ts';
+import { rdmaBench } from './rdma.ts';
 import { readsBench } from './reads.ts';
 import { resumeBench } from './resume.ts';
 import { simBench } from './sim.ts';
@@ -24,6 +25,7 @@ export const benches: ReadonlyMap<string, Bench> = new Map(
     migrationBench,
     modeSwitchBench,
     raftBench,
+    rdmaBench,
     readsBench,
     resumeBench,
     simBench,

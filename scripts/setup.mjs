@@ -78,8 +78,14 @@ export function setUp({ tests = false, rdma = false, clean = false } = {}) {
   setUpNative();
   step('bench peers', ['bench/peers', 'native/memory'], 'build/peers/landing', buildPeers);
   step('lab link', ['bench/lab/link'], 'build/lab/wan-link', buildLab);
-  const verbs = ['test/rdma/verbs_check.cc', 'native/rdma'];
-  step('verbs check', verbs, 'build/rdma/verbs-check', buildVerbsCheck);
+  const verbs = 'test/rdma/verbs_check.cc';
+  step('verbs check', [verbs, 'native/rdma'], 'build/rdma/verbs-check', () =>
+    buildVerbs(verbs, 'build/rdma/verbs-check'),
+  );
+  const channels = 'bench/rdma/channel_bench.cc';
+  step('rdma bench', [channels, 'native/rdma'], 'build/rdma/channel-bench', () =>
+    buildVerbs(channels, 'build/rdma/channel-bench'),
+  );
   const compiled = ['src', 'sim', 'bench', 'test', 'examples', 'tsconfig.json', 'proto'];
   if (rdma) fetchLabGuest();
   step('TypeScript', compiled, 'dist/src', () => run(packageBin('tsc'), ['-p', '.']));
@@ -153,13 +159,13 @@ function fetchLabGuest() {
 }
 
 /** Real queue pairs between processes, without Node; run where there is an RDMA device. */
-function buildVerbsCheck() {
+function buildVerbs(program, binary) {
   mkdirSync(join(root, 'build/rdma'), { recursive: true });
   const sources = readdirSync(join(root, 'native/rdma'))
     .filter((name) => name.endsWith('.cc'))
     .map((name) => join('native/rdma', name));
   const flags = ['-std=c++17', '-O2', '-Wall', '-Wextra', '-Werror', '-pthread', '-Inative'];
-  run('g++', [...flags, 'test/rdma/verbs_check.cc', ...sources, '-o', 'build/rdma/verbs-check']);
+  run('g++', [...flags, program, ...sources, '-o', binary]);
 }
 
 function generateWire() {
