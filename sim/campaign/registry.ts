@@ -4,6 +4,7 @@ import { DwcpError } from '../../src/util/errors.ts';
 import { clusterScenario } from '../scenarios/cluster.ts';
 import { migrationScenario } from '../scenarios/migration.ts';
 import { raftScenario } from '../scenarios/raft.ts';
+import { rdmaScenario } from '../scenarios/rdma.ts';
 import { correctRegister, registerScenario } from '../scenarios/register.ts';
 import type { Scenario } from '../world/scenario.ts';
 
@@ -12,9 +13,13 @@ import type { Scenario } from '../world/scenario.ts';
 export type AnyScenario = Scenario<any, any>;
 
 export const scenarios: ReadonlyMap<string, AnyScenario> = new Map<string, AnyScenario>(
-  [registerScenario(correctRegister), raftScenario(), clusterScenario(), migrationScenario()].map(
-    (scenario) => [scenario.name, scenario],
-  ),
+  [
+    registerScenario(correctRegister),
+    raftScenario(),
+    clusterScenario(),
+    migrationScenario(),
+    rdmaScenario(),
+  ].map((scenario) => [scenario.name, scenario]),
 );
 
 /** A name of ours, or the path of a module that exports `scenario`. */
