@@ -84,6 +84,17 @@ std::vector<RelayEvent> Relay::TakeEvents() {
   return taken;
 }
 
+int Relay::AcceptOnce(int* listen_fd, const std::string& path, int* error) {
+  const int fd = accept4(*listen_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const bool again = fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED);
+  if (again) return -1;
+  if (fd < 0) *error = errno;
+  close(*listen_fd);
+  unlink(path.c_str());
+  *listen_fd = -1;
+  return fd;
+}
+
 short Relay::EventsOf(const std::vector<pollfd>& ready, int fd) {
   for (const pollfd& one : ready) {
     if (fd >= 0 && one.fd == fd) return one.revents;

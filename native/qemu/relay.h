@@ -66,6 +66,9 @@ class Relay {
   // On the thread, under no lock: what to wait for, and what came of it.
   virtual void Prepare(std::vector<pollfd>* wanted) = 0;
   virtual void Turn(const std::vector<pollfd>& ready) = 0;
+  // Takes the one connection that is waited for and listens no more; -1 when none is there. `error`
+  // is set when none will be: what cannot be accepted would wake for ever.
+  static int AcceptOnce(int* listen_fd, const std::string& path, int* error);
   static short EventsOf(const std::vector<pollfd>& ready, int fd);
 
  private:

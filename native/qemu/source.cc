@@ -145,17 +145,19 @@ void Source::Turn(const std::vector<pollfd>& ready) {
       qemu_.Close();
     }
   }
-  if (!qemu_.Flush()) qemu_ended_ = true;
+  if (!qemu_.Flush()) {
+    // With words left for it that nobody takes, it would be ready to be told them for ever.
+    qemu_ended_ = true;
+    qemu_.Close();
+  }
   if (EventsOf(ready, qemu_.fd()) != 0 && MayRead()) ReadQemu();
 }
 
 void Source::Accept() {
-  const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd < 0) return;
-  close(listen_fd_);
-  unlink(listen_path_.c_str());
-  listen_fd_ = -1;
-  qemu_.Adopt(fd);
+  int error = 0;
+  const int fd = AcceptOnce(&listen_fd_, listen_path_, &error);
+  if (fd >= 0) qemu_.Adopt(fd);
+  if (error != 0) Fail("QEMU's connection could not be accepted");
 }
 
 void Source::ReadQemu() {

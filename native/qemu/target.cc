@@ -125,13 +125,10 @@ void Target::Prepare(std::vector<pollfd>* wanted) {
 
 void Target::Turn(const std::vector<pollfd>& ready) {
   if (EventsOf(ready, listen_fd_) != 0) {
-    const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-      close(listen_fd_);
-      unlink(listen_path_.c_str());
-      listen_fd_ = -1;
-      control_.Adopt(fd);
-    }
+    int error = 0;
+    const int fd = AcceptOnce(&listen_fd_, listen_path_, &error);
+    if (fd >= 0) control_.Adopt(fd);
+    if (error != 0) Fail("the carried stream could not be accepted");
   }
   if ((EventsOf(ready, qemu_.fd()) & (POLLIN | POLLHUP | POLLERR)) != 0 && control_.open()) {
     const ssize_t got = qemu_.Read(piece_.data(), piece_.size());
@@ -265,7 +262,9 @@ void Target::Generate() {
   }
 }
 
+// What is never written must not be waited for: a socket is always ready for nothing.
 bool Target::HasMore() {
+  if (mode_ == Mode::kFailed || mode_ == Mode::kPassThrough) return false;
   if (!later_.empty()) return true;
   std::lock_guard<std::mutex> lock(mutex_);
   return !jobs_.empty();

@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type DemoClient, type DemoCluster, startDemoCluster } from '../../src/cli/demo/cluster.ts';
-import { linuxMachine } from '../../src/cli/demo/linux-guest.ts';
 import { TickWatch } from '../../src/cli/demo/tick-watch.ts';
 import { launchQemu } from '../../src/hypervisors/qemu/launch.ts';
 import type { MigrationProgress } from '../../src/node.ts';
@@ -238,25 +237,3 @@ function qemuFolders(cluster: DemoCluster, host: number): readonly string[] {
   if (!existsSync(guests)) return [];
   return readdirSync(guests);
 }
-
-/** It changes more all the time than its link carries, so that rounds alone never do. */
-const HURRIED = { maxDowntimeMs: 20, maxBandwidth: 48_000_000 };
-
-test('a guest that does not converge is moved by post-copy where that is allowed, counts on without a gap, and moves on', () =>
-  withHosts(async ({ a, b, watch }) => {
-    const workload = `dwcp.dirty=${128 * 2 ** 20} dwcp.fill=20`;
-    const busy = await linuxMachine('counter', 128 * 2 ** 20, workload);
-    await a.startGuest('qemu', 'vm', { args: busy.args });
-    await watch.ready();
-    const phases = new Set<string>();
-    const allowed = { to: 'b', allowPostcopy: true, ...HURRIED };
-    const receipt = await a.migrate('vm', allowed, ({ phase }) => phases.add(phase));
-    assert.equal(receipt.steps.at(-1), 'post-copy');
-    assert.deepEqual([receipt.postcopy, receipt.verified], [true, null]);
-    assert.ok(phases.has('postcopy'), [...phases].join());
-    await countsOn(watch, 30);
-    assert.deepEqual([await states(a), await states(b)], [[], ['running']]);
-    const back = await b.migrate('vm', { to: 'a', maxDowntimeCeilingMs: 20_000 }, () => {});
-    assert.deepEqual([back.postcopy, back.verified], [false, true]);
-    await countsOn(watch, 30);
-  }));

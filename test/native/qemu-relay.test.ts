@@ -5,6 +5,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import {
   createPageSet,
@@ -209,4 +210,76 @@ test('a source that is closed while QEMU writes lets go of it', async () => {
   await closed;
   assert.equal(source.counters(), null);
   control.close();
+});
+
+/** Of all threads of this process, while nothing happens: none of them may turn round and round. */
+async function busyShare(): Promise<number> {
+  await delay(100);
+  const [before, fromMs] = [process.cpuUsage(), performance.now()];
+  await delay(400);
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000 / (performance.now() - fromMs);
+}
+
+test('a target that failed with pages in its queue rests until it is closed', async () => {
+  const [listenPath, qemuPath] = [path(), path()];
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(qemuPath, resolve));
+  const connected = once(server, 'connection') as Promise<[Socket]>;
+  const fedMarks = new BigUint64Array(PAGES).fill(0xffffffffffffffffn);
+  let failed = (): void => {};
+  const failure = new Promise<void>((resolve) => {
+    failed = resolve;
+  });
+  const pages = Uint32Array.from({ length: 4096 }, (_, page) => page);
+  const target = openQemuTarget(
+    { staging: region(), fed: fedMarks, listenPath, qemuPath },
+    ({ type }) => {
+      if (type === 'pages') {
+        target.feed(pages, new Uint32Array(), false);
+        source.write(Uint8Array.of(9, 0, 0, 0, 0));
+      }
+      if (type === 'failed') failed();
+    },
+  );
+  const [qemu] = await connected;
+  qemu.on('error', () => {}).pause();
+  const source = connect(listenPath);
+  source.on('error', () => {});
+  // One block of 16 MiB.
+  source.write(
+    Uint8Array.of(1, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 1, 1, 65, 0, 0, 0, 0, 1, 0, 0, 0),
+  );
+  await failure;
+  qemu.resume();
+  const share = await busyShare();
+  target.close();
+  for (const socket of [source, qemu]) socket.destroy();
+  server.close();
+  assert.ok(share < 0.05, `${share} of a core`);
+});
+
+test('a source whose QEMU died with words left for it rests until it is closed', async () => {
+  const [listenPath, controlPath] = [path(), path()];
+  const server = createServer({ allowHalfOpen: true });
+  await new Promise<void>((resolve) => server.listen(controlPath, resolve));
+  const connected = once(server, 'connection') as Promise<[Socket]>;
+  const source = openQemuSource(
+    { shadow: region(), listenPath, controlPath, backlogBytes: 2 ** 20 },
+    () => {},
+  );
+  const [control] = await connected;
+  control.on('error', () => {});
+  const qemu = connect(listenPath);
+  qemu.on('error', () => {}).pause();
+  await once(qemu, 'connect');
+  // More than the socket takes.
+  control.write(new Uint8Array(2 ** 20));
+  await delay(100);
+  qemu.destroy();
+  const share = await busyShare();
+  source.close();
+  control.destroy();
+  server.close();
+  assert.ok(share < 0.05, `${share} of a core`);
 });

@@ -33,6 +33,8 @@ export function faultyParts(failPointFile: string): FaultyParts {
             round: () => ['round'],
             stopAndCopy: () => ['stopAndCopy'],
             fence: () => ['fence'],
+            stopForPostcopy: () => ['stopForPostcopy'],
+            postcopy: () => ['postcopy'],
             digests: () => ['outgoing.digests'],
             abort: () => ['abort'],
             release: () => ['release'],
