@@ -5,6 +5,7 @@ type CleanUp = () => Promise<void> | void;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const EXIT_INTERRUPTED = 130;
 const cleanUps: CleanUp[] = [];
+let isEnding = false;
 
 /** `cleanUp` runs once: after `work`, whatever it ended with, or when a signal comes before that. */
 export async function cleanedUp<T>(cleanUp: CleanUp, work: () => Promise<T>): Promise<T> {
@@ -22,8 +23,13 @@ export async function cleanedUp<T>(cleanUp: CleanUp, work: () => Promise<T>): Pr
   }
 }
 
-/** The latest first: what was made last may stand on what was made before. */
+/**
+ * The latest first: what was made last may stand on what was made before. Whoever ends a group of processes, as
+ * timeout(1) does, says so twice to this one: the second time must not cut the first short.
+ */
 async function interrupted(): Promise<void> {
+  if (isEnding) return;
+  isEnding = true;
   for (const cleanUp of cleanUps.splice(0).reverse()) {
     try {
       await cleanUp();

@@ -92,12 +92,13 @@ async function serve(at: At, folder: string, memoryBytes: number): Promise<void>
   const load = new LoadProcess([]);
   try {
     const versionsPath = join(folder, 'versions');
+    const listPath = `${versionsPath}.files`;
     writeFileSync(versionsPath, '[]');
     const seeds = { seed: 1, imageSeed: 1 };
     const sizes = { fileBytes: Math.floor(memoryBytes * 0.4), freeBytesLeft: memoryBytes * 0.08 };
-    await load.ask({ type: 'fill', at, ...seeds, ...sizes });
+    await load.ask({ type: 'fill', at, ...seeds, ...sizes, listPath });
     await load.ask({
-      ...{ type: 'load', at, seed: 1, versionsPath },
+      ...{ type: 'load', at, seed: 1, versionsPath, listPath },
       ...{ operationsPerSec: 200, writeShare: 0.25 },
     });
     await delay(LOAD_MS);

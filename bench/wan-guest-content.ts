@@ -2,7 +2,17 @@
  * What fills the memory of the guests of the WAN benches: real files of this machine, as a page cache has them,
  * and values of many kinds, as a key-value server has them on its heap. All of it follows from a seed.
  */
-import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { assert } from '../src/util/assert.ts';
 
@@ -24,8 +34,23 @@ export function randomOf(seed: number): () => number {
   };
 }
 
-/** Paths of real files, in an order that the seed decides. */
-export function realFiles(seed: number): readonly string[] {
+/**
+ * Paths of real files, in an order that the seed decides. With `listPath` they are those of the first time that it
+ * was given: whoever compares what a guest answers must not see what was installed since.
+ */
+export function realFiles(seed: number, listPath?: string): readonly string[] {
+  const isListed = listPath !== undefined && existsSync(listPath);
+  const found = isListed ? (JSON.parse(readFileSync(listPath, 'utf8')) as string[]) : listed();
+  if (listPath !== undefined && !isListed) writeFileSync(listPath, JSON.stringify(found));
+  const random = randomOf(seed);
+  for (let last = found.length - 1; last > 0; last -= 1) {
+    const other = random() % (last + 1);
+    [found[last], found[other]] = [found[other] ?? '', found[last] ?? ''];
+  }
+  return found;
+}
+
+function listed(): string[] {
   const found: string[] = [];
   const visit = (folder: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
@@ -37,13 +62,7 @@ export function realFiles(seed: number): readonly string[] {
   };
   for (const root of ROOTS) visit(root);
   assert(found.length > 0, 'this machine has files');
-  found.sort();
-  const random = randomOf(seed);
-  for (let last = found.length - 1; last > 0; last -= 1) {
-    const other = random() % (last + 1);
-    [found[last], found[other]] = [found[other] ?? '', found[last] ?? ''];
-  }
-  return found;
+  return found.sort();
 }
 
 function isWanted(path: string): boolean {
@@ -57,9 +76,9 @@ export class Values {
   readonly #texts: readonly string[];
   readonly #programs: readonly string[];
 
-  constructor(seed: number) {
+  constructor(seed: number, listPath?: string) {
     this.#seed = seed;
-    const files = realFiles(seed);
+    const files = realFiles(seed, listPath);
     this.#texts = files.filter((path) =>
       /\.(?:h|txt|md|json|xml|pl|py|html|po|c|cmake|m4)$/.test(path),
     );

@@ -14,6 +14,8 @@ export interface FillPlan {
   /** Files that every VM of one image has; another seed, another VM of the image. */
   readonly imageSeed: number;
   readonly fileBytes: number;
+  /** Keeps which files of this machine they are made of. */
+  readonly listPath: string;
   /** Values come until the guest has no more than this. */
   readonly freeBytesLeft: number;
 }
@@ -23,6 +25,8 @@ export interface LoadPlan {
   readonly at: GuestPlace;
   readonly seed: number;
   readonly operationsPerSec: number;
+  /** That of {@link FillPlan}. */
+  readonly listPath: string;
   /** Of all operations; the others read. */
   readonly writeShare: number;
   /** Remembers, between processes, what was written how often. */
@@ -56,7 +60,7 @@ const VALUES_PER_LOOK = 500;
 
 /** Records first: they have to be there, whatever else finds room. */
 async function fill(client: GuestClient, plan: FillPlan): Promise<LoadSaid> {
-  const values = new Values(plan.seed);
+  const values = new Values(plan.seed, plan.listPath);
   let valueBytes = 0;
   const putSome = async (from: number, count: number, of: (at: number) => [string, Buffer]) => {
     const replies = Array.from({ length: count }, (_, at) => {
@@ -80,9 +84,12 @@ async function fill(client: GuestClient, plan: FillPlan): Promise<LoadSaid> {
   return { type: 'filled', fileBytes, valueBytes };
 }
 
-async function fillFiles(client: GuestClient, { imageSeed, fileBytes }: FillPlan): Promise<number> {
+async function fillFiles(
+  client: GuestClient,
+  { imageSeed, fileBytes, listPath }: FillPlan,
+): Promise<number> {
   let sent = 0;
-  for (const [index, path] of realFiles(imageSeed).entries()) {
+  for (const [index, path] of realFiles(imageSeed, listPath).entries()) {
     if (sent >= fileBytes) break;
     const fd = openSync(path, 'r');
     for (;;) {
@@ -121,7 +128,7 @@ class Load {
   constructor(client: GuestClient, plan: LoadPlan) {
     this.#client = client;
     this.#plan = plan;
-    this.#values = new Values(plan.seed);
+    this.#values = new Values(plan.seed, plan.listPath);
     this.#random = randomOf(Math.trunc(performance.timeOrigin));
     this.#versions = JSON.parse(readFileSync(plan.versionsPath, 'utf8')) as number[];
     this.#timer = setInterval(() => this.#step(), STEP_MS);

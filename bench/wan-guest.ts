@@ -56,12 +56,16 @@ export async function saveGuest(plan: GuestPlan): Promise<SavedGuest> {
   writeFileSync(versionsPath, '[]');
   const { operationsPerSec, writeShare } = plan;
   const at = { host: GUEST_ADDRESS, port: GUEST_PORT };
-  const load: LoadPlan = { type: 'load', at, seed, operationsPerSec, writeShare, versionsPath };
+  const listPath = join(folder, 'files');
+  const load: LoadPlan = {
+    ...{ type: 'load', at, seed, operationsPerSec, writeShare },
+    ...{ versionsPath, listPath },
+  };
   const { running, qmp } = await launchVm(vm, folder, `boot-${name}`, []);
   const client = new LoadProcess(enterClient);
   try {
     const filled = await client.ask({
-      ...{ type: 'fill', at, seed, imageSeed: IMAGE_SEED },
+      ...{ type: 'fill', at, seed, imageSeed: IMAGE_SEED, listPath },
       fileBytes: Math.floor(memoryBytes * FILE_SHARE),
       freeBytesLeft: Math.max(FREE_BYTES_MIN, memoryBytes * FREE_SHARE),
     });

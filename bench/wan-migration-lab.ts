@@ -17,7 +17,8 @@ import {
   type WanRunOptions,
 } from './wan-migration-run.ts';
 
-export interface WanLabPlan extends Omit<WanRunOptions, 'vm' | 'name' | 'onShare' | 'countLink'> {
+export interface WanLabPlan
+  extends Omit<WanRunOptions, 'vm' | 'sibling' | 'name' | 'onShare' | 'countLink'> {
   readonly guest: Omit<GuestPlan, 'folder' | 'enterClient'>;
   readonly arms: readonly WanArm[];
   readonly repetitions: number;
@@ -34,11 +35,17 @@ export type WanLabReport =
 
 /** A round in which an arm failed is made up for this often. */
 const MAKE_UP_ROUNDS_MAX = 2;
+/** The same files in its page cache, and values of its own. */
+const SIBLING = { name: 'sibling', seed: 2 } as const;
 const SHARE_EVERY_MS = 500;
 
 async function runLab(plan: WanLabPlan): Promise<void> {
   const { folder, enterClient, arms, repetitions } = plan;
   const vm = await saveGuest({ ...plan.guest, folder, enterClient });
+  const needsSibling = arms.some((arm) => arm.type === 'agents' && arm.seen === 'image');
+  const sibling = needsSibling
+    ? await saveGuest({ ...plan.guest, folder, enterClient, ...SIBLING })
+    : null;
   const { nonZeroShare, fileBytes, valueBytes } = vm;
   report({ type: 'saved', nonZeroShare, fileBytes, valueBytes });
   let whole = 0;
@@ -47,10 +54,10 @@ async function runLab(plan: WanLabPlan): Promise<void> {
     for (const [index, arm] of arms.entries()) {
       const name = `run-${process.pid}-${round}-${index}`;
       const onShare = seldom((share) => report({ type: 'share', arm: index, share }));
-      const options = { ...plan, vm, name, onShare, countLink };
+      const options = { ...plan, vm, sibling, name, onShare, countLink };
       try {
         const move = await (arm.type === 'agents'
-          ? moveByAgents(options)
+          ? moveByAgents(options, arm)
           : moveByQemu(options, arm));
         report({ type: 'moved', arm: index, move });
       } catch (error) {

@@ -1,15 +1,22 @@
 /** One move of the saved guest over the WAN, by us or by QEMU itself, seen by the guest's client and the link. */
+import { randomBytes } from 'node:crypto';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type DemoCluster, startDemoCluster } from '../src/cli/demo/cluster.ts';
+import type { TransferProfile } from '../src/ports/transfer-profile.ts';
 import { assert } from '../src/util/assert.ts';
 import type { VmHosts } from './migration-qemu-run.ts';
 import { clientOf, freePort, runs, until } from './migration-qemu-run.ts';
 import { killVm, launchVm, migrated, restoreVm, type VmHandle } from './migration-qemu-vm.ts';
 import { LoadProcess, type SavedGuest } from './wan-guest.ts';
 
+/** What the destination has seen before: nothing, another VM of the same image, or this very VM. */
+export type SeenBefore = 'nothing' | 'image' | 'vm';
+
 /** `agents` is ours. */
 export type WanArm =
-  | { readonly type: 'agents' }
+  | { readonly type: 'agents'; readonly profile: TransferProfile; readonly seen: SeenBefore }
   | { readonly type: 'qemu'; readonly how: 'plain' }
   | { readonly type: 'qemu'; readonly how: 'xbzrle'; readonly cacheShare: number }
   | {
@@ -30,6 +37,8 @@ export interface WanMove {
   readonly wireBytes: number;
   /** Of these, from the source to the destination. */
   readonly forwardBytes: number;
+  /** Of what the link could have carried meanwhile. */
+  readonly linkUse: number;
   /** Packets to the destination that found no room in the link's queue, of all that were sent to it. */
   readonly queueDropShare: number;
 }
@@ -44,12 +53,16 @@ export interface LinkCount {
 
 export interface WanRunOptions {
   readonly vm: SavedGuest;
+  /** Another one of the same image. */
+  readonly sibling: SavedGuest | null;
   readonly hosts: VmHosts;
   readonly addressA: string;
   readonly enterClient: readonly string[];
   readonly folder: string;
   readonly name: string;
   readonly maxDowntimeMs: number;
+  /** Of the link. */
+  readonly rateBitsPerSec: number;
   readonly countLink: () => Promise<LinkCount>;
   /** Between 0 and 1, of the memory that went over at least once. */
   readonly onShare: (share: number) => void;
@@ -122,22 +135,51 @@ async function configure(
 }
 
 /** A cluster of its own: nothing is left of earlier moves, in memory or on disk. */
-export async function moveByAgents(options: WanRunOptions): Promise<WanMove> {
-  const { vm, hosts, addressA } = options;
+export async function moveByAgents(
+  options: WanRunOptions,
+  arm: WanArm & { type: 'agents' },
+): Promise<WanMove> {
+  const { vm, sibling, hosts, addressA } = options;
   const cluster = await startDemoCluster({
     settings: { qemu: { ...vm.qemu }, link: { mode: 'internet' } },
+    settingsOf: (directory, node) => (arm.seen === 'nothing' ? {} : cacheOf(directory, node)),
     hosts: { a: addressA, b: hosts.addressB, c: addressA },
     prefix: (node) => (node === 'b' ? hosts.enterB : []),
   });
   try {
     await linked(cluster);
-    return await moveInCluster(options, cluster);
+    if (arm.seen === 'nothing') return await moveInCluster(options, cluster, arm.profile);
+    const seen = arm.seen === 'vm' ? vm : sibling;
+    assert(seen !== null, 'another VM of the image was saved');
+    const before = { ...options, vm: seen, name: `${options.name}-before`, onShare: () => {} };
+    await moveInCluster(before, cluster, arm.profile);
+    await cached(cluster);
+    return await moveInCluster(options, cluster, arm.profile);
   } finally {
     await cluster.stop();
   }
 }
 
-async function moveInCluster(options: WanRunOptions, cluster: DemoCluster): Promise<WanMove> {
+/** A cache with room for all that ever comes, under a secret that the agents share. */
+function cacheOf(directory: string, node: string): Readonly<Record<string, unknown>> {
+  const secretFile = join(directory, 'tenant');
+  if (!existsSync(secretFile)) writeFileSync(secretFile, randomBytes(32), { mode: 0o600 });
+  return { cache: { dir: join(directory, `cache-${node}`), maxBytes: '16GiB', secretFile } };
+}
+
+/** The destination has stored what came. */
+async function cached(cluster: DemoCluster): Promise<void> {
+  await until('the content cache of b was filled', async () => {
+    const { contentCache } = await clientOf(cluster, 'b').status();
+    return contentCache !== null && contentCache.storedPages > 0 && !contentCache.isFilling;
+  });
+}
+
+async function moveInCluster(
+  options: WanRunOptions,
+  cluster: DemoCluster,
+  profile: TransferProfile,
+): Promise<WanMove> {
   const { vm, name, maxDowntimeMs } = options;
   const [a, b] = [clientOf(cluster, 'a'), clientOf(cluster, 'b')];
   return await withSource(options, async (source, measured) => {
@@ -145,7 +187,7 @@ async function moveInCluster(options: WanRunOptions, cluster: DemoCluster): Prom
     await a.startGuest('qemu', name, { qmpPath: source.running.qmpPath });
     try {
       return await measured(async () => {
-        const move = { to: 'b', verify: 'off', maxDowntimeMs } as const;
+        const move = { to: 'b', verify: 'off', maxDowntimeMs, profile } as const;
         await a.migrate(name, move, ({ remainingBytes }) => {
           options.onShare(1 - Math.min(1, remainingBytes / vm.memoryBytes));
         });
@@ -183,7 +225,7 @@ async function withSource(
 
 async function measure(
   client: LoadProcess,
-  { vm, countLink }: WanRunOptions,
+  { vm, countLink, rateBitsPerSec }: WanRunOptions,
   move: () => Promise<void>,
 ): Promise<WanMove> {
   await client.ask(vm.load);
@@ -209,6 +251,7 @@ async function measure(
     longestGapBeforeMs: before.longestGapMs,
     wireBytes: passed('forwardBytes') + passed('backwardBytes'),
     forwardBytes: passed('forwardBytes'),
+    linkUse: rateBitsPerSec === 0 ? 0 : (passed('forwardBytes') * 8000) / totalMs / rateBitsPerSec,
     queueDropShare: passed('queueDrops') / passed('forwardPackets'),
   };
 }

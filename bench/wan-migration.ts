@@ -8,10 +8,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { TransferProfile } from '../src/ports/transfer-profile.ts';
 import { assert } from '../src/util/assert.ts';
 import { DwcpError } from '../src/util/errors.ts';
 import { formatBytes, parseBytes } from '../src/util/units.ts';
-import type { Bench, BenchDocument, BenchResult, BenchRunOptions, Target } from './document.ts';
+import type {
+  Bench,
+  BenchDocument,
+  BenchResult,
+  BenchRunOptions,
+  PeerResult,
+  Target,
+} from './document.ts';
 import { benchDocument, formatFigure, sideResult } from './harness.ts';
 import { cleanedUp } from './interruption.ts';
 import { PROFILES, type WanProfile } from './lab/profiles.ts';
@@ -21,7 +29,9 @@ import { chosen } from './settings.ts';
 import { atMost, pairwise, summarize } from './statistics.ts';
 import { type GuestLan, withGuestLan } from './wan-guest-lan.ts';
 import type { WanLabPlan, WanLabReport } from './wan-migration-lab.ts';
-import type { LinkCount, WanArm, WanMove } from './wan-migration-run.ts';
+import type { LinkCount, SeenBefore, WanArm, WanMove } from './wan-migration-run.ts';
+
+const ALL_ARMS = 'ours,v1,plain,xbzrle,multifd-zstd,image,visit';
 
 const DEFAULTS = {
   quick: {
@@ -29,7 +39,7 @@ const DEFAULTS = {
     ...{ operations: '100', writes: '0.2', downtime: '300ms', channels: '4', level: '3' },
   },
   whole: {
-    ...{ size: '1GiB', repetitions: '5', arms: 'ours,plain,xbzrle,multifd-zstd', profile: 'wan' },
+    ...{ size: '1GiB', repetitions: '5', arms: ALL_ARMS, profile: 'wan' },
     ...{ operations: '200', writes: '0.25', downtime: '300ms', channels: '4', level: '3' },
   },
 } as const;
@@ -45,6 +55,9 @@ interface Contender {
 
 const XBZRLE_CACHE_SHARE = 0.25;
 const GIB = 2 ** 30;
+const MEMORY_BYTES_MIN = 160 * 2 ** 20;
+const WARM_MAX = 0.5;
+const VISIT_MAX = 0.3;
 const TWO_GIB_WITHIN_SEC = 90;
 const MBIT = 1e6;
 
@@ -56,8 +69,9 @@ export const wanMigrationBench: Bench = {
 
 async function runWanMigration(options: BenchRunOptions): Promise<BenchDocument> {
   const settings: Settings = chosen(DEFAULTS[options.quick ? 'quick' : 'whole'], options.settings);
+  sizeOf(settings);
   const contenders = settings.arms.split(',').map((arm) => contenderOf(arm, settings));
-  assert(contenders[0]?.arm.type === 'agents', 'ours comes first');
+  if (!settings.arms.startsWith('ours')) throw wrong('arms', settings.arms, 'ours first');
   const folder = mkdtempSync(join(tmpdir(), 'dwcp-bench-wan-'));
   const remove = (): void => {
     killVms(folder);
@@ -76,12 +90,25 @@ function profileOf(name: string): WanProfile {
   throw wrong('profile', name, Object.keys(PROFILES).join(', '));
 }
 
+/** In a smaller one the kernel, the records and what has to stay free leave no room for anything else. */
+function sizeOf({ size }: Settings): number {
+  const memoryBytes = parseBytes(size);
+  if (memoryBytes >= MEMORY_BYTES_MIN) return memoryBytes;
+  throw wrong('size', size, `${formatBytes(MEMORY_BYTES_MIN)} and more`);
+}
+
 function contenderOf(name: string, settings: Settings): Contender {
   const channels = Number(settings.channels);
   const level = Number(settings.level);
   switch (name) {
     case 'ours':
-      return { name: 'dwcp, memory not compared', arm: { type: 'agents' }, ratioMax: null };
+      return agents('dwcp, memory not compared', 'v3', 'nothing');
+    case 'v1':
+      return agents('dwcp v1: one stream, zstd level 3, no deltas', 'v1', 'nothing');
+    case 'image':
+      return agents('dwcp, the destination has seen another VM of the image', 'v3', 'image');
+    case 'visit':
+      return agents('dwcp, the destination has seen this VM', 'v3', 'vm');
     case 'plain':
       return { name: 'QEMU plain', arm: { type: 'qemu', how: 'plain' }, ratioMax: 0.5 };
     case 'xbzrle': {
@@ -93,8 +120,12 @@ function contenderOf(name: string, settings: Settings): Contender {
       return { name: `QEMU multifd ${channels}, zstd level ${level}`, arm, ratioMax: 0.85 };
     }
     default:
-      throw wrong('arms', name, 'ours (first), plain, xbzrle, multifd-zstd');
+      throw wrong('arms', name, `ours (first), and of ${ALL_ARMS}`);
   }
+}
+
+function agents(name: string, profile: TransferProfile, seen: SeenBefore): Contender {
+  return { name, arm: { type: 'agents', profile, seen }, ratioMax: null };
 }
 
 function wrong(setting: string, value: string, allowed: string): DwcpError {
@@ -121,13 +152,14 @@ interface Course extends CourseOptions {
 
 async function runCourse(course: CourseOptions): Promise<Course> {
   const { settings, contenders, folder, wan, lan, options } = course;
-  const memoryBytes = parseBytes(settings.size);
+  const memoryBytes = sizeOf(settings);
   const name = caseName(course, memoryBytes);
   const plan: WanLabPlan = {
     ...{ folder, enterClient: lan.enterClient, addressA: wan.addresses.a },
     hosts: { addressB: wan.addresses.b, enterB: wan.enter.b },
     ...{ repetitions: Number(settings.repetitions), arms: contenders.map(({ arm }) => arm) },
     maxDowntimeMs: Number.parseInt(settings.downtime, 10),
+    rateBitsPerSec: wan.shape.rateBitsPerSec,
     guest: {
       ...{ name: 'vm', memoryBytes, seed: 1 },
       operationsPerSec: Number(settings.operations),
@@ -164,14 +196,14 @@ function caseName({ settings, wan }: CourseOptions, memoryBytes: number): string
   const { shape } = wan;
   const link = `${shape.rateBitsPerSec / MBIT} Mbit/s, ${shape.roundTripMs} ms, ${shape.lossPercent} %`;
   const load = `${settings.operations} operations/s, ${100 * Number(settings.writes)} % writes`;
-  return `key-value guest ${formatBytes(memoryBytes)}, ${load}, ${settings.profile} (${link}), cold`;
+  return `key-value guest ${formatBytes(memoryBytes)}, ${load}, ${settings.profile} (${link})`;
 }
 
 function describeMove(move: WanMove): string {
   return (
     `total ${formatFigure(move.totalMs / 1000)} s, downtime ${formatFigure(move.downtimeMs)} ms ` +
     `(longest gap before ${formatFigure(move.longestGapBeforeMs)} ms), ` +
-    `${formatBytes(move.wireBytes)} over the link, ` +
+    `${formatBytes(move.wireBytes)} over the link (${formatFigure(100 * move.linkUse)} % of it used), ` +
     `${formatFigure(100 * move.queueDropShare)} % of packets too many for its queue`
   );
 }
@@ -231,7 +263,7 @@ async function countLink(wan: Wan): Promise<LinkCount> {
 
 // ---- the document -------------------------------------------------------------------------------
 
-type Figure = 'totalMs' | 'wireBytes' | 'downtimeMs' | 'longestGapBeforeMs';
+type Figure = 'totalMs' | 'wireBytes' | 'downtimeMs' | 'longestGapBeforeMs' | 'linkUse';
 
 function courseResults(course: Course): BenchResult[] {
   const { contenders, moves, name, settings } = course;
@@ -261,10 +293,34 @@ function courseResults(course: Course): BenchResult[] {
     { ...total, targets: [...total.targets, ...inTime] },
     judged(result('bytes over the link', 'bytes', 'wireBytes')),
     result('downtime seen by the client', 'ms', 'downtimeMs'),
+    { ...result('part of the link that was used', 'share', 'linkUse'), higherIsBetter: true },
     result('longest gap of the same client before the move', 'ms', 'longestGapBeforeMs'),
     sideResult(`${name}: pages that are not zero`, 'share', true, [course.nonZeroShare]),
     ...failures(course),
-  ];
+  ].map((each) => withSeen(each, course));
+}
+
+/** What a destination gains that has seen something, of what QEMU's ways need or the first visit did. */
+function withSeen(result: BenchResult, { contenders, options }: Course): BenchResult {
+  const isTotal = result.case.endsWith(': total');
+  const isBytes = result.case.endsWith(': bytes over the link');
+  if (options.quick || !(isTotal || isBytes)) return result;
+  const of = (seen: SeenBefore): PeerResult | undefined => {
+    const arm = contenders.find((each) => each.arm.type === 'agents' && each.arm.seen === seen);
+    return result.peers.find((peer) => peer.name === arm?.name);
+  };
+  const image = of('image');
+  const visit = of('vm');
+  const ofImage = (image === undefined ? [] : contenders).flatMap(({ arm, name }) => {
+    const peer = result.peers.find((each) => each.name === name);
+    if (arm.type !== 'qemu' || peer === undefined || image === undefined) return [];
+    return [atMost(`warm image, ratio to ${name}`, WARM_MAX, image.median / peer.median)];
+  });
+  const ofVisit =
+    visit === undefined || !isBytes
+      ? []
+      : [atMost('second visit, ratio to the first', VISIT_MAX, visit.median / result.ours.median)];
+  return { ...result, targets: [...result.targets, ...ofImage, ...ofVisit] };
 }
 
 function ratioTargets({ peers }: BenchResult, { contenders, options }: Course): Target[] {

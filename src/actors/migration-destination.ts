@@ -273,9 +273,9 @@ export class DestinationSession {
     );
     const link = this.#shell.link;
     if (link === null) return null;
-    const { migrationId, transferId, epoch } = terms;
+    const { migrationId, transferId, epoch, verify } = terms;
     return {
-      ...{ migrationId, transferId, epoch, link: link.bulk, description: describe(terms) },
+      ...{ migrationId, transferId, epoch, verify, link: link.bulk, description: describe(terms) },
       mayPostcopy: terms.allowPostcopy,
       onFailure: (error) => void onFailure(error),
       onReturn: (data) => {

@@ -198,6 +198,8 @@ export interface IncomingOptions extends TransferName {
   readonly link: BulkLink;
   readonly migrationId: string;
   readonly description: GuestDescription;
+  /** As the source was asked; without it nothing is compared once the guest runs. */
+  readonly verify?: 'after' | 'strict' | 'off';
   readonly onFailure: (error: DwcpError) => void;
   /**
    * What the incoming guest says back to its source, at most 64 KiB at a time; the session carries
@@ -219,7 +221,7 @@ export interface IncomingGuest {
    * that went before it (post-copy): when all of its memory is here.
    */
   loaded(done: Completion<void>): void;
-  /** As landed (memory guest) or of the loaded memory (QEMU), before the resume only for the latter. */
+  /** As landed; of a QEMU that does not run yet, of its loaded memory. Once it runs only where its pages were staged. */
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void;
   /**
    * Of the memory itself, never of notes of what landed, as `PAGE_HASH_BYTES` each under `key`. Nothing may be

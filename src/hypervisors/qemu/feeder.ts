@@ -86,6 +86,22 @@ export class QemuFeeder {
     else this.#options.incoming.onReturn(this.#form === 'whole' ? bytes : encodeReturn(bytes));
   }
 
+  /**
+   * Of the guest's RAM as it landed, which is QEMU's first block: its digests, by page. A page that QEMU was not given
+   * as it landed has one that nothing has.
+   */
+  landedDigests(pageCount: number): BigUint64Array | null {
+    if (this.#feeding === null || (this.#target.counters()?.pages ?? 0) < pageCount) return null;
+    const landed = this.#pages.digests(0, pageCount);
+    const digests = new BigUint64Array(landed.buffer, landed.byteOffset, pageCount).slice();
+    const zero = pageKernels.digestPage(new Uint8Array(PAGE_BYTES), false);
+    for (let page = 0; page < pageCount; page += 1) {
+      if (digests[page] === NEVER) digests[page] = zero;
+      if (this.#fed[page] !== digests[page]) digests[page] = NEVER;
+    }
+    return digests;
+  }
+
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

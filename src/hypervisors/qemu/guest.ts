@@ -97,8 +97,7 @@ export class QemuGuest implements Guest {
 
   preflight({ verify }: PreflightOptions, done: Completion<void>): void {
     complete(async () => {
-      if (verify === 'after') throw cannotVerifyAfter(this.reference.name);
-      if (verify === 'strict') this.#requireSharedMemory();
+      if (verify !== 'off') this.#requireSharedMemory();
       await checkDisks(await this.qmp(), new Set(this.#record.sharedDisks));
     }, done);
   }
@@ -178,12 +177,4 @@ export class QemuGuest implements Guest {
       hint: 'Give QEMU a memory-backend-memfd with share=on, or migrate with --verify off.',
     });
   }
-}
-
-function cannotVerifyAfter(name: string): DwcpError {
-  return new DwcpError(
-    'ERR_DWCP_UNSUPPORTED',
-    `"${name}" is a QEMU guest: its memory changes as soon as it runs at the destination`,
-    { hint: 'Use --verify strict, which compares before it resumes, or --verify off.' },
-  );
 }

@@ -19,7 +19,7 @@ import { POSTCOPY_WINDOW_BYTES, WINDOW_BYTES } from './carrier.ts';
 import { QemuFeeder } from './feeder.ts';
 import type { QemuGuest } from './guest.ts';
 import { lastWords } from './launch.ts';
-import { mapQemuMemory } from './memory.ts';
+import { mapQemuMemory, PAGE_BYTES } from './memory.ts';
 import type { Qmp, QmpEvent } from './qmp.ts';
 
 /** Gratuitous ARP and the like: milliseconds between the five announcements, growing. */
@@ -44,6 +44,9 @@ export class QemuIncoming implements IncomingGuest {
   readonly #closeReceiver: () => void;
   readonly #returnPath = new ReturnPath();
   #memory: NativeRegion | null = null;
+  /** Of what landed, once the guest runs and its memory is its own. */
+  #landed: BigUint64Array | null = null;
+  #isResumed = false;
   #saidLoaded = false;
   #isCompleted = false;
   #waiting: Completion<void> | null = null;
@@ -85,6 +88,7 @@ export class QemuIncoming implements IncomingGuest {
 
   digests(firstPage: number, pageCount: number, done: Completion<Uint8Array>): void {
     complete(async () => {
+      if (this.#isResumed) return this.#landedDigests(firstPage, pageCount);
       this.#memory ??= mapQemuMemory(this.reference.pid, this.#guest.description.memoryBytes);
       return digestPages(this.#memory, firstPage, pageCount);
     }, done);
@@ -94,6 +98,7 @@ export class QemuIncoming implements IncomingGuest {
     complete(async () => {
       if (this.#saidLoaded && this.#isCompleted) {
         await this.#qmp.ask('cont');
+        this.#keepLanded();
         this.#close();
       } else {
         await this.#runEarly();
@@ -120,6 +125,26 @@ export class QemuIncoming implements IncomingGuest {
     const withheld = this.#returnPath.letGo();
     if (withheld.byteLength > 0) this.#options.onReturn(withheld);
     await isRunning;
+  }
+
+  #keepLanded(): void {
+    this.#isResumed = true;
+    if (this.#options.verify !== 'after') return;
+    const { memoryBytes } = this.#guest.description;
+    this.#landed = this.#feeder?.landedDigests(memoryBytes / PAGE_BYTES) ?? null;
+  }
+
+  #landedDigests(firstPage: number, pageCount: number): Uint8Array {
+    const landed = this.#landed;
+    if (landed === null) {
+      const what = 'the stream passed as it is, and what landed is the memory of a guest that runs';
+      throw new DwcpError('ERR_DWCP_VERIFY_FAILED', what, {
+        hint: 'The guest runs here; only the comparison is missing. --verify strict compares before.',
+      });
+    }
+    const pages = landed.slice(firstPage, firstPage + pageCount);
+    if (firstPage + pageCount >= landed.length) this.#landed = null;
+    return new Uint8Array(pages.buffer);
   }
 
   discard(done: Completion<void>): void {
