@@ -11,6 +11,7 @@ import {
 import type { dwcp } from '#wire';
 import type { NodeIdentity } from '../identity/authority.ts';
 import { nodeIdOf } from '../identity/node-id.ts';
+import { bestTracking } from '../native.ts';
 import type { DwcpNode, GuestHandle, GuestStatus, LinkMode, MigrateOptions } from '../node.ts';
 import { LINK_MODES } from '../ports/link-mode.ts';
 import { TRANSFER_PROFILES } from '../ports/transfer-profile.ts';
@@ -102,6 +103,7 @@ function addHandlers(server: Server, options: AdminServiceOptions): void {
         group: node.group(),
         owners: node.owners(),
         contentCache: node.contentCache(),
+        dirtyTracking: bestTracking(),
       }),
     ),
     listGuests: unary(adminMethods.listGuests, () => ({ guests: [...node.guests()] })),

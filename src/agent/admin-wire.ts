@@ -13,6 +13,7 @@ import type {
   VmOwner,
 } from '../node.ts';
 import { LINK_MODES, type LinkMode } from '../ports/link-mode.ts';
+import type { DirtyTrackingBackend } from '../ports/memory.ts';
 import type { PageClasses } from '../ports/transport.ts';
 
 /** What `Status` answers. */
@@ -27,6 +28,8 @@ export interface AgentStatus {
   readonly owners: readonly VmOwner[];
   /** Null where it has none. */
   readonly contentCache: ContentCacheCounters | null;
+  /** How pages that memory guests wrote are found on this host. */
+  readonly dirtyTracking: DirtyTrackingBackend;
 }
 
 export function statusToWire(status: AgentStatus): dwcp.AdminStatus.$Properties {
@@ -63,6 +66,7 @@ export function statusFromWire(wire: dwcp.AdminStatus): AgentStatus {
     group: groupFromWire(wire.group ?? {}),
     owners: wire.owners.map(ownerFromWire),
     contentCache: wire.contentCache ? cacheFromWire(wire.contentCache) : null,
+    dirtyTracking: (wire.dirtyTracking || 'rehash') as DirtyTrackingBackend,
   };
 }
 

@@ -104,6 +104,23 @@ export function probeWriteTracking(backend: KernelTracking): void {
   coded(() => addon.probeWriteTracking(backend));
 }
 
+let best: DirtyTrackingBackend | null = null;
+
+/** What `auto` takes on this machine, found by trying it once. */
+export function bestTracking(): DirtyTrackingBackend {
+  best ??= (['pagemap-scan', 'soft-dirty'] as const).find(isTracked) ?? 'rehash';
+  return best;
+}
+
+function isTracked(backend: KernelTracking): boolean {
+  try {
+    probeWriteTracking(backend);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** `PAGE_DIGEST_BYTES` per page, little-endian, of the memory as it is now. */
 export function digestPages(region: Region, firstPage: number, pageCount: number): Uint8Array {
   return coded(() => addon.digestPages(region, firstPage, pageCount));

@@ -3,6 +3,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { AdminClient } from '../../src/agent/admin-client.ts';
 import { type AdminService, startAdminService } from '../../src/agent/admin-service.ts';
 import { createAuthority, issueNode, type NodeIdentity } from '../../src/identity/authority.ts';
+import { bestTracking } from '../../src/native.ts';
 import type { MigrationProgress } from '../../src/node.ts';
 import { DwcpError, type ErrorCode } from '../../src/util/errors.ts';
 import { FakeNode, RECEIPT, STATUS } from './fake-node.ts';
@@ -61,6 +62,7 @@ test('status, guests and migrations cross the wire unchanged', async () => {
   assert.deepEqual(status.guests, node.guestList);
   assert.deepEqual(status.peers, node.peerList);
   assert.deepEqual(status.contentCache, node.cache);
+  assert.equal(status.dirtyTracking, bestTracking());
   assert.deepEqual(await asked(operator, (client) => client.guests()), node.guestList);
   assert.deepEqual(await asked(operator, (client) => client.migrations()), node.migrationList);
 });

@@ -44,6 +44,7 @@ function clusterOf({
       peers: new FakeNode().peerList,
       group: new FakeNode().groupView,
       contentCache: null,
+      dirtyTracking: 'rehash',
       owners: [{ vm: 'demo', owner: moved ? log : 'a', epoch: moved ? 2 : 1, movingTo: null }],
     }),
     guests: async () => {

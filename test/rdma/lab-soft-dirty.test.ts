@@ -4,6 +4,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { test } from 'node:test';
 import { allThreadsStopped, freeze } from '../../src/hypervisors/process-fence.ts';
 import {
+  bestTracking,
   createPageSet,
   createTracker,
   digestPages,
@@ -28,6 +29,7 @@ test('a kernel without PAGEMAP_SCAN says so, and its soft-dirty bits are taken',
     const { pid, address } = guest.process;
     const chosen = createTracker({ backend: 'auto', pid, address: BigInt(address), region });
     assert.equal(chosen.backend, 'soft-dirty');
+    assert.equal(bestTracking(), 'soft-dirty');
     chosen.close();
   }),
 );

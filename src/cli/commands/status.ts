@@ -43,6 +43,7 @@ export function addStatusCommand(program: Command): void {
       `${status.node}: control port ${status.controlPort}, bulk port ${status.bulkPort}, up ${Math.round(status.uptimeMs / 1000)} s, ${status.guests.length} guests`,
       ...describeGroup(status.group),
       ...describeCache(status.contentCache),
+      `dirty tracking of memory guests: ${status.dirtyTracking}`,
       formatTable(header, peers),
       ...status.peers.flatMap(describeFallback),
       ...status.peers.flatMap(({ id, problem }) => (problem === null ? [] : describe(id, problem))),
