@@ -22,10 +22,10 @@ class PeerContents final : public ContentFilter {
 
   std::shared_ptr<const ContentKey> key_;
   std::vector<uint32_t> fingerprints_;
-  // Where those begin that have these upper bits: every page is looked for, and a search through
-  // all of them would cost more than its fingerprint.
-  std::vector<uint32_t> starts_;
-  int shift_ = 32;
+  // A Bloom filter, one word to a fingerprint: every page is looked for, and a search through all
+  // of them would cost more than its fingerprint.
+  std::vector<uint64_t> bloom_;
+  int shift_ = 31;
   std::atomic<uint64_t> named_{0};
   std::atomic<uint64_t> refused_{0};
 };

@@ -24,12 +24,10 @@ export interface CacheAddon {
 
 /** Processor time of one thread over all pages. */
 export interface FingerprintSample {
-  readonly zeroPages: number;
-  /** Pages that the peer may have, by their fingerprint. */
-  readonly candidates: number;
-  readonly scanNs: number;
+  /** An encoder's pass without a peer's contents: zero scan, copy, digest. */
+  readonly rawNs: number;
   readonly fingerprintNs: number;
-  /** Zero scan, fingerprint of what is not zero, and the strong hash of candidates. */
+  /** The encoder's pass with them: fingerprint of what is not zero, strong hash of candidates. */
   readonly bothNs: number;
   readonly strongNs: number;
   readonly checksum: number;

@@ -1,12 +1,24 @@
 /** Agents with a content cache: what a host has seen of a guest, or of another one like it, is not sent again. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type DemoClient, type DemoCluster, startDemoCluster } from '../../src/cli/demo/cluster.ts';
 import type { MigrationReceipt } from '../../src/node.ts';
 import type { ContentCacheCounters } from '../../src/ports/content-cache.ts';
+import type { QemuBinary } from '../../src/ports/hypervisor.ts';
 
 const MIB = 2 ** 20;
 const PAGE_BYTES = 4096;
@@ -16,6 +28,8 @@ const WITHIN_MS = 30_000;
 const GUEST = { memoryBytes: 32 * MIB, dirtyBytesPerSec: MIB / 4, zeroShare: 0.25 };
 const FULL_PAGES = (0.75 * GUEST.memoryBytes) / PAGE_BYTES;
 const SECRET = 'd1'.repeat(32);
+const folder = mkdtempSync(join(tmpdir(), 'dwcp-cache-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('a second visit, and another guest with the same contents, take a fraction of the bytes', () =>
   onCluster(async (world) => {
@@ -39,6 +53,34 @@ test('a second visit, and another guest with the same contents, take a fraction 
     assert.ok(cache.bytes <= CACHE_BYTES && cache.bytes >= cache.pages * PAGE_BYTES);
     assert.equal(cache.bytes, world.bytesOnDisk('b'));
   }));
+
+test('a second visit of a QEMU guest takes a fraction of the bytes, too', async () => {
+  const found = execFileSync('node', ['scripts/qemu.mjs'], { encoding: 'utf8', timeout: 300_000 });
+  const { binary, args, env } = JSON.parse(found) as QemuBinary;
+  const qemu = { binary, args, env };
+  const [firmware, noise] = [join(folder, 'counter.bin'), join(folder, 'noise.bin')];
+  execFileSync('node', ['scripts/guests/counter.mjs', firmware]);
+  writeFileSync(noise, randomBytes(8 * MIB));
+  await onCluster(
+    async (world) => {
+      await world.startQemu('vm', [
+        ...['-machine', 'q35,accel=tcg,memory-backend=mem0', '-m', '64M', '-nodefaults'],
+        ...['-object', 'memory-backend-memfd,id=mem0,size=64M,share=on'],
+        ...['-display', 'none', '-bios', firmware, '-serial', 'file:@RUN@/serial'],
+        ...['-device', `loader,file=${noise},addr=0x1000000,force-raw=on`],
+      ]);
+      const first = await world.move('vm', 'a', 'b');
+      assert.ok(first.wireBytes > 8 * MIB, `${first.wireBytes}`);
+      const back = await world.move('vm', 'b', 'a');
+      const second = await world.move('vm', 'a', 'b');
+      for (const { duplicatePages, wireBytes } of [back, second]) {
+        assert.ok(wireBytes < 0.2 * first.wireBytes, `${wireBytes} of ${first.wireBytes}`);
+        assert.ok(duplicatePages > (0.9 * 8 * MIB) / PAGE_BYTES, `${duplicatePages}`);
+      }
+    },
+    { qemu },
+  );
+});
 
 test('a flipped bit in each page and each entry of a cache costs bytes and never a page', () =>
   onCluster(async (world) => {
@@ -84,6 +126,10 @@ class World {
 
   async start(name: string): Promise<void> {
     await this.#client('a').startGuest('memory', name, GUEST);
+  }
+
+  async startQemu(name: string, args: readonly string[]): Promise<void> {
+    await this.#client('a').startGuest('qemu', name, { args });
   }
 
   async moved(name: string, from: string, to: string): Promise<MigrationReceipt> {
@@ -146,9 +192,12 @@ class World {
   }
 }
 
-async function onCluster(work: (world: World) => Promise<void>): Promise<void> {
+async function onCluster(
+  work: (world: World) => Promise<void>,
+  settings: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
   const cluster = await startDemoCluster({
-    settings: { link: { mode: 'internet', streams: 4 } },
+    settings: { link: { mode: 'internet', streams: 4 }, ...settings },
     settingsOf: (directory, node) => {
       const secretFile = join(directory, 'content.secret');
       mkdirSync(join(directory, node), { recursive: true });
