@@ -23,6 +23,10 @@ const engine = [...sources('native/engine'), ...cache, ...memory, ...codec];
 const qemu = ['multifd_parser', 'stream_parser', 'stream_writer', 'token_reader'].map(
   (name) => `native/qemu/${name}.cc`,
 );
+const relay = [
+  ...[...qemu, ...['relay', 'source', 'target'].map((name) => `native/qemu/${name}.cc`)],
+  ...['native/engine/local_socket.cc', ...memory],
+];
 
 /** `-fsanitize=fuzzer` brings its own main; an artifact of a crash is kept beside the binary. */
 const runs = [
@@ -59,6 +63,14 @@ const runs = [
       return [`-max_total_time=${time}`, '-max_len=60000', `-artifact_prefix=${out}/`, corpus];
     },
   },
+  ...[
+    ['qemu_relay_faults', 'address,undefined'],
+    ['qemu_relay_races', 'thread'],
+  ].map(([name, sanitize]) => ({
+    ...{ name, sanitize, files: ['native/fuzz/qemu_relay_faults.cc', ...relay] },
+    seconds: 10,
+    args: (time) => [String(time)],
+  })),
   {
     name: 'codec_fuzz',
     sanitize: 'fuzzer,address,undefined',
