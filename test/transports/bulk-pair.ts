@@ -62,6 +62,8 @@ export interface Pair {
   /** Why streams that had joined ended, at the side that listens. */
   readonly lost: DwcpError[];
   readonly refused: RefusedConnections[];
+  /** One more stream. */
+  redial(): Promise<BulkStream>;
   close(): void;
 }
 
@@ -89,14 +91,27 @@ export async function pairUp(options: PairOptions): Promise<Pair> {
   assert.ok(listened.ok);
   const { port } = listened.value;
   const streams: BulkStream[] = [];
-  for (let i = 0; i < options.streams; i++) {
-    streams.push(await dialJoined(dialling, source, port, host));
-  }
+  const redial = (): Promise<BulkStream> => dialJoined(dialling, source, port, host);
+  for (let i = 0; i < options.streams; i++) streams.push(await redial());
   const close = (): void => {
     dialling.close();
     listening.close();
   };
-  return { listening, dialling, source, target, streams, accepted, port, lost, refused, close };
+  return {
+    ...{
+      listening,
+      dialling,
+      source,
+      target,
+      streams,
+      accepted,
+      port,
+      lost,
+      refused,
+      redial,
+      close,
+    },
+  };
 }
 
 function acceptInto(stream: BulkStream, link: BulkLink, lost: DwcpError[]): void {

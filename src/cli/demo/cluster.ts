@@ -16,8 +16,8 @@ import { DwcpError } from '../../util/errors.ts';
 import { freePorts } from './free-ports.ts';
 
 const BIN = fileURLToPath(new URL('../../../../bin/dwcp.js', import.meta.url));
-/** An emulated machine starts three processes of Node in a minute. */
-const READY_WITHIN_MS = 120_000;
+/** A busy machine that is emulated takes minutes to start three processes of Node. */
+const READY_WITHIN_MS = 300_000;
 const EXIT_WITHIN_MS = 3_000;
 /** Last lines of an agent's log that explain why it did not start. */
 const LOG_LINES_KEPT = 20;

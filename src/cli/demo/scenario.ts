@@ -19,7 +19,7 @@ interface DemoClients {
 }
 
 const GUEST = 'demo';
-const LINK_WITHIN_MS = 60_000;
+const LINK_WITHIN_MS = 120_000;
 const POLL_MS = 50;
 /** A follower hears of a commit with the next heartbeat. */
 const APPLIED_WITHIN_MS = 5_000;
