@@ -90,7 +90,7 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
   const source = clientOf(cluster, 'a');
   options.say('three agents run: a, b, c');
   const { watch } = options;
-  await source.startGuest(options.guest, GUEST, options.guestOptions);
+  await started(source, options);
   const { mode } = await linkTo(cluster, 'a', 'b');
   await watch?.ready();
   options.say(`guest "${GUEST}" works on a; moving it to b`);
@@ -119,6 +119,21 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
 /** Digests take a round trip or two: on a long way the guest does not stand still for them. */
 function verification(guest: string, mode: string): { readonly verify?: 'after' } {
   return guest === 'qemu' && mode === 'internet' ? { verify: 'after' } : {};
+}
+
+/** A slow machine needs a while until its three agents are a group. */
+async function started(source: DemoClient, { guest, guestOptions }: DemoOptions): Promise<void> {
+  const deadlineMs = performance.now() + LINK_WITHIN_MS;
+  for (;;) {
+    try {
+      await source.startGuest(guest, GUEST, guestOptions);
+      return;
+    } catch (error) {
+      const isEarly = error instanceof DwcpError && error.code === 'ERR_DWCP_NO_QUORUM';
+      if (!isEarly || performance.now() > deadlineMs) throw error;
+    }
+    await delay(POLL_MS * 10);
+  }
 }
 
 /** As both sides of the move have applied it; the guest must run where the log says. */
