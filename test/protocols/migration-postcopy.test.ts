@@ -67,6 +67,14 @@ describe('a guest that does not converge and may be moved by post-copy', () => {
     );
   });
 
+  it('leaves nobody waiting for a comparison that cannot be, whatever was asked', () => {
+    const world = newWorld({ verify: 'after' });
+    while (world.advance(0));
+    check(world);
+    assert.equal(world.settledBy, 'moved');
+    assert.equal(world.destination, null, 'its session is over as well');
+  });
+
   it('is not, where nobody allowed it', () => {
     const stalled = { sentPages: 100, remainingBytes: 2 ** 40, elapsedUs: 1000, stopped: false };
     const world = newWorld({ postcopy: false, roundReport: () => stalled });

@@ -37,6 +37,8 @@ export function fenced(state: DestinationState, epoch: number, postcopy: boolean
     return fail(state, error);
   }
   state.isPostcopy = postcopy;
+  // It writes while its memory comes: its source has nothing to compare with.
+  if (postcopy) state.isCompared = true;
   state.enter('arriving', 'the source is fenced, noting the arrival');
   const { migrationId, from } = state.options;
   const { guestName, reference } = state;
