@@ -13,6 +13,7 @@ import { upgrade } from '../../src/actors/node-upgrade.ts';
 import { NodeView } from '../../src/actors/node-view.ts';
 import type { ActorHost, ActorRef } from '../../src/actors/system.ts';
 import type { ClaimReceipt, MigrateOptions, MigrationReceipt } from '../../src/node.ts';
+import { NO_RDMA_COUNTERS } from '../../src/ports/rdma.ts';
 import type { Storage } from '../../src/ports/storage.ts';
 import type { BulkLink } from '../../src/ports/transport.ts';
 import { systemClock } from '../../src/system/clock.ts';
@@ -31,7 +32,10 @@ const newStorage = (): MemoryStorage => new MemoryStorage(setImmediate);
 const newLog = (): InstantOwnership =>
   new InstantOwnership({ hosts: ['a', 'b', 'c'], defer: setImmediate });
 
-const BULK = { peer: '', close: () => {}, setMaxBandwidth: () => {} } as unknown as BulkLink;
+const BULK = {
+  ...{ peer: '', close: () => {}, setMaxBandwidth: () => {} },
+  counters: () => ({ streams: 1, rdma: NO_RDMA_COUNTERS }),
+} as unknown as BulkLink;
 const MEMORY_BYTES = 64 * 2 ** 20;
 
 async function startTestNode(

@@ -16,6 +16,7 @@ const OPTIONS: DemoOptions = {
   watch: null,
   say: () => {},
   onProgress: () => {},
+  appliedWithinMs: 200,
 };
 
 /** Three agents whose guest moves when told; `keep` and `freeze` make them break their word. */
@@ -78,6 +79,12 @@ test('the document has exactly the keys that people script against', async () =>
       operationsAfter: 140,
       longestGapMs: 12.5,
       invariantHeld: true,
+    },
+    transport: 'rdma',
+    transportFallback: null,
+    rdma: {
+      ...{ streams: 3, workRequests: 100, doorbells: 40, completions: 13, arrivals: 25 },
+      ...{ writtenBytes: 1 << 20, copiedBytes: 4096, fallbacks: 1 },
     },
     owner: { before: 'a', after: 'b', epoch: 2 },
     verified: true,

@@ -40,6 +40,8 @@ export interface DemoOptions {
   readonly watch: WorkloadWatch | null;
   readonly say: (line: string) => void;
   readonly onProgress: (progress: MigrationProgress) => void;
+  /** By when both sides of the move must have applied it; default a minute. */
+  readonly appliedWithinMs?: number;
 }
 
 export interface WorkloadWatch {
@@ -97,7 +99,7 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
   await delay(WORK_MS);
   watch?.reset();
   const before = await theOwner(cluster, watch);
-  const owned = await ownerInLog(cluster, before.node);
+  const owned = await ownerInLog(cluster, before.node, options);
   const receipt = await source.migrate(
     GUEST,
     {
@@ -110,7 +112,7 @@ export async function runDemo(cluster: DemoClients, options: DemoOptions): Promi
   await delay(WORK_MS);
   const after = await theOwner(cluster, watch);
   requireProgress(resumed, after);
-  const now = await ownerInLog(cluster, after.node);
+  const now = await ownerInLog(cluster, after.node, options);
   const owner = { before: owned.owner, after: now.owner, epoch: now.epoch };
   const peer = await linkTo(cluster, 'a', 'b');
   return describe(options, mode, receipt, before, after, owner, peer);
@@ -137,8 +139,12 @@ async function started(source: DemoClient, { guest, guestOptions }: DemoOptions)
 }
 
 /** As both sides of the move have applied it; the guest must run where the log says. */
-async function ownerInLog(cluster: DemoClients, runsOn: string): Promise<VmOwner> {
-  const deadlineMs = performance.now() + APPLIED_WITHIN_MS;
+async function ownerInLog(
+  cluster: DemoClients,
+  runsOn: string,
+  { appliedWithinMs = APPLIED_WITHIN_MS }: DemoOptions,
+): Promise<VmOwner> {
+  const deadlineMs = performance.now() + appliedWithinMs;
   let seen: readonly (VmOwner | undefined)[] = [];
   while (performance.now() < deadlineMs) {
     const statuses = await Promise.all(['a', 'b'].map((node) => clientOf(cluster, node).status()));
