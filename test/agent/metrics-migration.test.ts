@@ -155,7 +155,11 @@ test('the series of a migration follow it while it runs, on both sides', async (
   const remaining = values('a', of('dwcp_migration_remaining_bytes'));
   assert.ok(new Set(remaining).size > 3, `remaining shrank: ${remaining.join(' ')}`);
   assert.ok(Math.max(...remaining) <= 2 * MEMORY_BYTES);
-  const goodput = Math.max(...values('a', of('dwcp_migration_goodput_bytes_per_second')));
+  // The middle one: after a pause of this process a single one may be many times the rate.
+  const rates = values('a', of('dwcp_migration_goodput_bytes_per_second')).filter(
+    (rate) => rate > 0,
+  );
+  const goodput = rates.toSorted((x, y) => x - y)[rates.length >> 1] ?? 0;
   assert.ok(goodput > LINK_BYTES_PER_SEC / 4, `goodput ${goodput}`);
   assert.ok(goodput < LINK_BYTES_PER_SEC * 4, `goodput ${goodput}`);
   const dirty = Math.max(...values('a', of('dwcp_migration_dirty_bytes_per_second')));
