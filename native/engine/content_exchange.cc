@@ -9,6 +9,7 @@ namespace {
 constexpr uint64_t kQuietUs = 1000000;
 constexpr uint64_t kAwaitedUsMax = 10000000;
 constexpr size_t kTellingMax = 64;
+constexpr size_t kHearingMax = 8;
 
 }  // namespace
 
@@ -37,37 +38,56 @@ bool ContentExchange::NextPiece(FrameHeader* header, const uint8_t** body) {
 bool ContentExchange::OnPiece(const FrameHeader& header, const uint8_t* body, uint64_t now_us) {
   if (store_ == nullptr) return false;
   const TransferName name{header.transfer_id, header.epoch};
-  // A transfer of this name that was opened again is told of again.
-  const bool is_new = !(heard_.name == name) || heard_.got.size() != header.raw_bytes;
-  if (is_new || heard_.missing == 0) {
-    heard_ = Hearing{};
-    heard_.name = name;
-    heard_.got.resize(header.raw_bytes);
-    heard_.missing = header.raw_bytes;
+  Hearing* hearing = HearingOf(name);
+  if (hearing == nullptr) {
+    if (heard_.size() == kHearingMax) heard_.pop_front();
+    hearing = &heard_.emplace_back();
+    hearing->name = name;
   }
-  if (heard_.got[header.seq]) return true;
-  if (!ReadPiece(body, header.plain_bytes(), &heard_.fingerprints)) return false;
-  heard_.got[header.seq] = true;
-  heard_.last_us = now_us;
-  heard_.wire_bytes += kHeaderBytes + header.body_bytes;
-  if (--heard_.missing == 0) Settle();
+  // A transfer of this name that was opened again is told of again.
+  if (hearing->got.size() != header.raw_bytes || hearing->missing == 0) {
+    *hearing = Hearing{};
+    hearing->name = name;
+    hearing->got.resize(header.raw_bytes);
+    hearing->missing = header.raw_bytes;
+  }
+  if (hearing->got[header.seq]) return true;
+  if (!ReadPiece(body, header.plain_bytes(), &hearing->fingerprints)) return false;
+  hearing->got[header.seq] = true;
+  hearing->last_us = now_us;
+  hearing->wire_bytes += kHeaderBytes + header.body_bytes;
+  if (--hearing->missing == 0) Settle(hearing);
   return true;
 }
 
-void ContentExchange::Settle() {
-  filter_ = std::make_shared<PeerContents>(store_->key(), std::move(heard_.fingerprints));
-  heard_.fingerprints.clear();
+ContentExchange::Hearing* ContentExchange::HearingOf(const TransferName& name) {
+  for (Hearing& hearing : heard_) {
+    if (hearing.name == name) return &hearing;
+  }
+  return nullptr;
+}
+
+uint64_t ContentExchange::HeardBytes(const TransferName& name) const {
+  for (const Hearing& hearing : heard_) {
+    if (hearing.name == name) return hearing.wire_bytes;
+  }
+  return 0;
+}
+
+void ContentExchange::Settle(Hearing* hearing) {
+  filter_ = std::make_shared<PeerContents>(store_->key(), std::move(hearing->fingerprints));
+  hearing->fingerprints.clear();
 }
 
 bool ContentExchange::Awaits(const TransferName& name, uint64_t since_us, uint64_t now_us) {
   if (store_ == nullptr) return false;
-  const bool is_ours = !heard_.got.empty() && heard_.name == name;
-  if (is_ours && heard_.missing == 0) return false;
-  const uint64_t last_us = is_ours ? std::max(since_us, heard_.last_us) : since_us;
+  Hearing* hearing = HearingOf(name);
+  if (hearing != nullptr && hearing->missing == 0) return false;
+  const uint64_t last_us = hearing != nullptr ? std::max(since_us, hearing->last_us) : since_us;
   if (now_us - std::min(last_us, now_us) < kQuietUs && now_us - since_us < kAwaitedUsMax) {
     return true;
   }
-  if (is_ours) Settle();
+  if (hearing != nullptr) Settle(hearing);
   return false;
 }
 

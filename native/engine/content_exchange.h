@@ -40,9 +40,7 @@ class ContentExchange {
   // encoded? Ends by itself a while after the last piece; what came until then counts.
   bool Awaits(const TransferName& name, uint64_t since_us, uint64_t now_us);
   // On the wire, for this transfer.
-  uint64_t HeardBytes(const TransferName& name) const {
-    return heard_.name == name ? heard_.wire_bytes : 0;
-  }
+  uint64_t HeardBytes(const TransferName& name) const;
 
  private:
   struct Telling {
@@ -58,14 +56,17 @@ class ContentExchange {
     uint64_t wire_bytes = 0;
     std::vector<uint32_t> fingerprints;
   };
-  void Settle();
+  // Null when nothing was heard for this transfer, or so much for later ones that it was forgotten.
+  Hearing* HearingOf(const TransferName& name);
+  void Settle(Hearing* hearing);
 
   std::shared_ptr<ContentStore> store_;
   std::shared_ptr<ContentSource> source_;  // the store, but for tests
   std::shared_ptr<ContentFilter> filter_;
   std::deque<Telling> telling_;
   std::shared_ptr<const ContentSummary> told_;  // the piece that was handed out is one of it
-  Hearing heard_;
+  // Of several transfers at a time: their pieces come over any stream, in any order.
+  std::deque<Hearing> heard_;
 };
 
 }  // namespace dwcp
