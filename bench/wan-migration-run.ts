@@ -163,7 +163,8 @@ export async function moveByAgents(
 /** A cache with room for all that ever comes, under a secret that the agents share. */
 function cacheOf(directory: string, node: string): Readonly<Record<string, unknown>> {
   const secretFile = join(directory, 'tenant');
-  if (!existsSync(secretFile)) writeFileSync(secretFile, randomBytes(32).toString('hex'), { mode: 0o600 });
+  if (!existsSync(secretFile))
+    writeFileSync(secretFile, randomBytes(32).toString('hex'), { mode: 0o600 });
   return { cache: { dir: join(directory, `cache-${node}`), maxBytes: '16GiB', secretFile } };
 }
 
