@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 const checkout = dirname(dirname(fileURLToPath(import.meta.url)));
 const RESULTS = join(checkout, 'bench/results');
 const README = join(checkout, 'README.md');
-const BEGIN = '<!-- bench-table: from bench/results/wan-migration*.json by scripts/bench-table.mjs -->';
+const BEGIN =
+  '<!-- bench-table: from bench/results/wan-migration*.json by scripts/bench-table.mjs -->';
 const END = '<!-- bench-table: end -->';
 const MIB = 2 ** 20;
 /** Ours as it is: what the others are divided into. */

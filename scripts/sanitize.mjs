@@ -19,7 +19,8 @@ const common = [...flags, '-fno-sanitize-recover=all', '-pthread', '-Inative'];
 const codec = sources('native/codec');
 const memory = sources('native/memory');
 const cache = [...sources('native/cache'), ...sources('native/crypto')];
-const engine = [...sources('native/engine'), ...cache, ...memory, ...codec];
+const rdma = sources('native/rdma');
+const engine = [...sources('native/engine'), ...rdma, ...cache, ...memory, ...codec];
 const qemu = ['multifd_parser', 'stream_parser', 'stream_writer', 'token_reader'].map(
   (name) => `native/qemu/${name}.cc`,
 );

@@ -132,6 +132,17 @@ describe('the convergence ladder', () => {
     );
   });
 
+  it('judges the wire by rounds that had something to send', () => {
+    const limits = { maxDowntimeMs: 300, maxDowntimeCeilingMs: 300, throttlePercentMax: 0 };
+    const ladder = new ConvergenceLadder(limits);
+    const round = { elapsedUs: 1e5, dirtyBytesPerSec: 0, maxBytesPerSec: 0, stopped: false };
+    const first = { ...round, round: 1, sentBytes: 64 * MB, remainingBytes: 80 * MB };
+    assert.equal(ladder.afterRound(first).action, 'round');
+    // The destination had all of it already.
+    const second = { ...round, round: 2, sentBytes: 0, remainingBytes: 73_728 };
+    assert.equal(ladder.afterRound(second).action, 'stopAndCopy');
+  });
+
   it('catches a workload that breathes at the bottom of its breath', () => {
     // Quiet in every fourth round; what was quiet leaves little, what follows leaves a lot.
     const breath = [900, 900, 900, 100].map((rate) => rate * MB);

@@ -51,7 +51,11 @@ const THROTTLE_STEP_PERCENT = 25;
 /** Over what the low point needed: the next one is not the same to the byte. */
 const DOWNTIME_SHARE = 1.1;
 
+/** What a round has to send for its rate to count. */
+const TELLING_BYTES = 2 ** 20;
 const POSTCOPY = 'post-copy';
+
+type WireRate = Pick<LadderRound, 'sentBytes' | 'elapsedUs'>;
 
 interface Asked {
   readonly help: LadderHelp;
@@ -66,6 +70,8 @@ export class ConvergenceLadder {
   readonly #helps: LadderHelp[];
   readonly #steps: string[] = [];
   #asked: Asked | null = null;
+  /** Of the last round that told it. */
+  #rate: WireRate | null = null;
   #maxDowntimeMs: number;
 
   constructor(options: LadderOptions) {
@@ -88,7 +94,8 @@ export class ConvergenceLadder {
     return this.#steps;
   }
 
-  afterRound(round: LadderRound): LadderDecision {
+  afterRound(measured: LadderRound): LadderDecision {
+    const round = { ...measured, ...this.#rateBy(measured) };
     const trend = this.#trend.add(round.remainingBytes);
     const decision = this.#decide(round, trend);
     const { action, reason, etaMs } = decision;
@@ -97,6 +104,12 @@ export class ConvergenceLadder {
     }
     if (action !== 'stalled') return { action, reason, etaMs };
     return this.#climb(decision, (): ConvergenceDecision => this.#decide(round, trend));
+  }
+
+  /** A round with next to nothing to send takes the time of its round trips: it says nothing of the wire. */
+  #rateBy({ sentBytes, elapsedUs }: LadderRound): WireRate {
+    if (this.#rate === null || sentBytes >= TELLING_BYTES) this.#rate = { sentBytes, elapsedUs };
+    return this.#rate;
   }
 
   /** What came of it in words; the step after it at once where it could not be done, else a round shows. */
